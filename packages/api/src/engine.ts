@@ -1,0 +1,110 @@
+/**
+ * Engine: runs one model on the data of one call. It owns microbatches, heads, the global token count, gradient
+ * accumulation, the optimizer. A loss is a pure function from per-token vectors to a scalar and its gradient in
+ * those vectors; it never sees the model.
+ */
+import type { GenerationHyperparameters } from './generation.js';
+import type { ModelConfig } from './model-config.js';
+import type { SequenceSample } from './sequence-sample.js';
+
+/** What a loss gets for one microbatch: model outputs and everything that the sample carries. */
+export interface LossInput {
+  readonly sample: SequenceSample;
+  /** i32 [N+1] of the model's input key. */
+  readonly cuSeqlens: Int32Array;
+  /** [Σ(L−1)]: log π(x_{t+1} | x_≤t) of the loss's temperature and mask; heads of actors. */
+  readonly logProbs?: Float32Array;
+  /** [Σ(L−1)] in nats, when asked for. */
+  readonly entropy?: Float32Array;
+  /** [ΣL]: value or score of every token; heads of critics and reward models. */
+  readonly values?: Float32Array;
+  /** Σ of `weight` over all microbatches and all data-parallel ranks: divide by it. */
+  readonly totalWeight: number;
+}
+
+export interface LossOutput {
+  /** This microbatch's share of the loss (already divided by totalWeight). */
+  readonly loss: number;
+  /** Gradients of `loss` in the inputs of the same name. */
+  readonly dLogProbs?: Float32Array;
+  readonly dEntropy?: Float32Array;
+  readonly dValues?: Float32Array;
+  /** Logged as sum / count over microbatches and ranks. */
+  readonly stats?: Readonly<Record<string, { readonly sum: number; readonly count: number }>>;
+}
+
+export interface Loss {
+  readonly name: string;
+  /** Divides logits before the softmax. Default 1. */
+  readonly temperature?: number;
+  /** Key of a packed bitmask u32 [ΣL, ⌈V/32⌉] (bit set = kept), line t for the distribution of token t (not t+1). */
+  readonly maskKey?: string;
+  readonly needsEntropy?: boolean;
+  /** u8 [Σ(L−1)]: entries with 0 are not computed (log-prob and entropy 0), e.g. prompt tokens. Default: all. */
+  needed?(sample: SequenceSample): Uint8Array;
+  /** Denominator that this sample contributes: tokens, sequences or pairs. */
+  weight(sample: SequenceSample): number;
+  compute(input: LossInput): LossOutput;
+}
+
+export interface CallOptions {
+  /** Key of the packed tokens. Default `packed_input_ids`. */
+  readonly inputKey?: string;
+  /** Microbatches; the numbers do not depend on it. Default 1. */
+  readonly nMbs?: number;
+  /** Upper bound of tokens in a microbatch, splits further. */
+  readonly maxTokensPerMb?: number;
+}
+
+export interface TrainOptions extends CallOptions {
+  /** Optimizer steps done before; decides the learning rate. */
+  readonly versionSteps: number;
+}
+
+/** Stats are means unless a name ends in `_sum`. */
+export type Stats = Record<string, number>;
+
+export interface GenerateOutput {
+  /** i32 [Σ gen lengths], per sequence the sampled tokens, EOS included, PAD not. */
+  readonly tokens: readonly Int32Array[];
+  /** f32 per sampled token under the warped distribution. */
+  readonly logProbs: readonly Float32Array[];
+  /** u32 per sampled token ⌈V/32⌉ words, bit set = kept; absent when nothing was masked or it was not asked for. */
+  readonly masks?: readonly Uint32Array[];
+  /** True where max_new_tokens ended the sequence, not EOS. */
+  readonly noEos: readonly boolean[];
+}
+
+export interface GenerateOptions extends CallOptions {
+  readonly eosTokenId: number | null;
+  readonly padTokenId: number | null;
+  /** Together with a sequence's id decides its draws, whatever else is in the batch. */
+  readonly seed: number;
+}
+
+export interface Engine {
+  readonly config: ModelConfig;
+  /** [Σ(L−1)] log-probs of the input's own tokens. */
+  logProbs(
+    input: SequenceSample,
+    options?: CallOptions & {
+      temperature?: number;
+      maskKey?: string;
+      needed?: (sample: SequenceSample) => Uint8Array;
+    },
+  ): Promise<Float32Array>;
+  /** [ΣL] values (critics). */
+  values(input: SequenceSample, options?: CallOptions): Promise<Float32Array>;
+  /** Loss and stats without gradients. */
+  evalBatch(input: SequenceSample, loss: Loss, options?: CallOptions): Promise<Stats>;
+  generate(
+    input: SequenceSample,
+    gconfig: GenerationHyperparameters,
+    options: GenerateOptions,
+  ): Promise<GenerateOutput>;
+}
+
+export interface TrainEngine extends Engine {
+  /** One optimizer step; throws NumericError on a loss or gradient that is not finite, parameters untouched. Stats include loss, grad_norm, lr. */
+  trainBatch(input: SequenceSample, loss: Loss, options: TrainOptions): Promise<Stats>;
+}

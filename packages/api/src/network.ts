@@ -1,0 +1,128 @@
+/**
+ * Network: what an engine drives and a model implements; the one meeting point of `model` and `backends`.
+ * A pass is async and cut at collectives: on a pipeline stage `forward` receives from the previous stage and
+ * sends to the next, `backward` the other way. A single device is the case without peers.
+ */
+import type { Communicator } from './communicator.js';
+import type { GenerateOptions, GenerateOutput } from './engine.js';
+import type { GenerationHyperparameters } from './generation.js';
+import type { ModelConfig } from './model-config.js';
+import type { Ops } from './ops.js';
+import type { RankCoordinates } from './parallelism.js';
+import type { Tensor } from './tensor.js';
+
+/** One tensor of the logical flat parameter space. */
+export interface ParamSpec {
+  /** `<layer>.<name>`: 0 = embedding, 1…L = blocks, L+1 = final norm and head. */
+  readonly name: string;
+  /** Full (unsharded) shape. */
+  readonly shape: readonly number[];
+  /** Elements from the start of the logical flat space. */
+  readonly offset: number;
+  readonly size: number;
+  readonly layer: number;
+  /** false for biases and norms. */
+  readonly decay: boolean;
+  readonly init: 'normal' | 'residual' | 'zeros' | 'ones';
+}
+
+/** A run of a rank's storage that comes from the logical flat space. Lengths and offsets in elements. */
+export interface ShardInterval {
+  readonly param: string;
+  /** In the logical flat space. */
+  readonly global: number;
+  /** In the rank's segment. */
+  readonly segment: number;
+  readonly local: number;
+  readonly length: number;
+}
+
+/** Which intervals of the flat space one rank holds, and how it stores them in segments. */
+export interface ShardMap {
+  readonly intervals: readonly ShardInterval[];
+  /** Elements per segment. */
+  readonly segmentSizes: readonly number[];
+}
+
+/** A tensor of a rank inside its segments. */
+export interface LocalParam {
+  readonly spec: ParamSpec;
+  readonly segment: number;
+  /** Elements, multiple of 64 (256 bytes). */
+  readonly offset: number;
+  /** Local (sharded) shape. */
+  readonly shape: readonly number[];
+}
+
+export interface ParallelGroups {
+  readonly coordinates: RankCoordinates;
+  readonly tpSize: number;
+  readonly ppSize: number;
+  readonly tp?: Communicator;
+  readonly pp?: Communicator;
+  readonly dp?: Communicator;
+}
+
+/** Packed tokens of one microbatch. */
+export interface PackedBatch {
+  /** i32 [ΣL]. */
+  readonly tokens: Int32Array;
+  /** i32 [N+1], leading 0. */
+  readonly cuSeqlens: Int32Array;
+}
+
+export interface ForwardOptions {
+  /** Keep what backward needs. */
+  readonly train: boolean;
+  readonly temperature?: number;
+  /** u32 [ΣL, ⌈V/32⌉], line t masks the distribution of token t. */
+  readonly mask?: Uint32Array;
+  readonly entropy?: boolean;
+  /** u8 [Σ(L−1)]: entries with 0 are not computed. */
+  readonly needed?: Uint8Array;
+  /** Read the full logits back (tests, verification): [ΣL, V]. */
+  readonly logits?: boolean;
+}
+
+export interface ForwardOutput {
+  /** Actors, last stage: [Σ(L−1)]. */
+  readonly logProbs?: Float32Array;
+  readonly entropy?: Float32Array;
+  /** Critics, last stage: [ΣL]. */
+  readonly values?: Float32Array;
+  readonly logits?: Float32Array;
+}
+
+export interface ForwardPass {
+  /** Undefined on every stage but the last. */
+  readonly output?: ForwardOutput;
+  /** Accumulates into the network's gradients and frees the pass. Only the last stage gets gradients. */
+  backward(grad?: {
+    dLogProbs?: Float32Array;
+    dEntropy?: Float32Array;
+    dValues?: Float32Array;
+  }): Promise<void>;
+  /** Frees the pass without a backward. */
+  release(): void;
+}
+
+export interface Network {
+  readonly config: ModelConfig;
+  readonly ops: Ops;
+  readonly groups: ParallelGroups;
+  readonly specs: readonly ParamSpec[];
+  readonly locals: readonly LocalParam[];
+  readonly shardMap: ShardMap;
+  /** f32 segments of parameters. */
+  readonly params: readonly Tensor[];
+  /** Segments of gradients, made and zeroed at the first call. */
+  gradients(): readonly Tensor[];
+  forward(batch: PackedBatch, options: ForwardOptions): Promise<ForwardPass>;
+  generate(
+    prompts: PackedBatch & { readonly seeds: Uint32Array },
+    gconfig: GenerationHyperparameters,
+    options: GenerateOptions,
+  ): Promise<GenerateOutput>;
+  /** Parameters changed from outside (load, optimizer, reallocation). */
+  free(): void;
+}

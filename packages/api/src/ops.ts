@@ -1,0 +1,341 @@
+/**
+ * Ops: what a model may ask of a device. Every method only *records* work (many dispatches share a pass);
+ * `flush` submits it and `read` submits and waits. Forward and backward of an op stand side by side.
+ * Contract: parameter gradients accumulate (`+=`), activation gradients overwrite, unless a flag says otherwise.
+ * Every reduction has a fixed order, so a rerun on the same adapter is bit-equal, and a row's result does not
+ * depend on how many other rows are in the batch.
+ */
+import type { DType, HostArray, Strided, Tensor } from './tensor.js';
+
+export type Activation = 'gelu' | 'gelu_tanh' | 'silu' | 'relu';
+
+export interface MatmulArgs {
+  /** [m, k], or [k, m] when `transA`. */
+  readonly a: Tensor;
+  /** [k, n], or [n, k] when `transB` (the layout of a Linear weight). */
+  readonly b: Tensor;
+  /** [m, n]. */
+  readonly out: Tensor;
+  readonly transA?: boolean;
+  readonly transB?: boolean;
+  /** [n], added to every row. */
+  readonly bias?: Tensor;
+  /** out += a·b (parameter gradients, residuals) instead of out = a·b. */
+  readonly accumulate?: boolean;
+}
+
+export interface AttentionArgs {
+  /** Rows of nHeads·headDim: queries [tQ]. */
+  readonly q: Strided;
+  /** Rows of nKvHeads·headDim: keys [tKv]; for decode a KV cache. */
+  readonly k: Strided;
+  readonly v: Strided;
+  /** u32 [tQ, 2]: query t attends to key rows begin ≤ s < end (causality and windows are in these numbers). */
+  readonly kvRange: Tensor;
+  /** [tQ, nHeads·headDim]. */
+  readonly out: Tensor;
+  /** [tQ, nHeads]: log-sum-exp of the scaled scores, kept for backward. */
+  readonly lse?: Tensor;
+  readonly tQ: number;
+  readonly nHeads: number;
+  readonly nKvHeads: number;
+  readonly headDim: number;
+  /** Multiplies q·k, usually 1/√headDim. */
+  readonly scale: number;
+  /** First kv head of this rank and q heads before this rank: maps local q head h to kv head ⌊(h + qHeadOffset) / group⌋ − kvHeadOffset. Default 0 and nHeads/nKvHeads. */
+  readonly qHeadOffset?: number;
+  readonly kvHeadOffset?: number;
+  readonly group?: number;
+}
+
+export interface AttentionBackwardArgs extends AttentionArgs {
+  readonly lse: Tensor;
+  /** [tQ, nHeads·headDim]. */
+  readonly dOut: Tensor;
+  /** u32 [tKv, 2]: key row s is attended by query rows begin ≤ t < end. */
+  readonly qRange: Tensor;
+  readonly tKv: number;
+  readonly dq: Strided;
+  readonly dk: Strided;
+  readonly dv: Strided;
+}
+
+/** Log-probabilities of labels under softmax(logits / temperature restricted to kept tokens). */
+export interface LogProbArgs {
+  /** [rows, vocab]. */
+  readonly logits: Tensor;
+  /** i32 [rows]; a negative label (not on this vocab shard, or none) yields logProb 0 with `partial`. */
+  readonly labels: Tensor;
+  readonly temperature: number;
+  /** u32 [rows, ⌈vocab/32⌉] bitmask, bit set = token kept; absent = all kept. */
+  readonly mask?: Tensor;
+  /** Columns that exist; logits at or beyond are ignored (padded vocabularies). Default vocab. */
+  readonly validVocab?: number;
+}
+
+export interface LogProbForwardArgs extends LogProbArgs {
+  /** [rows]. */
+  readonly logProbs: Tensor;
+  /** [rows]: log-sum-exp, kept for backward. */
+  readonly lse: Tensor;
+  /** [rows]: entropy in nats. */
+  readonly entropy?: Tensor;
+}
+
+export interface LogProbBackwardArgs extends LogProbArgs {
+  readonly lse: Tensor;
+  /** [rows]: d loss / d logProb. */
+  readonly dLogProbs: Tensor;
+  /** [rows]: d loss / d entropy, needs `entropy`. */
+  readonly dEntropy?: Tensor;
+  readonly entropy?: Tensor;
+  /** [rows, vocab]; may be `logits` itself (in place). */
+  readonly dLogits: Tensor;
+}
+
+export interface SampleArgs {
+  /** [rows, vocab]. */
+  readonly logits: Tensor;
+  readonly greedy: boolean;
+  readonly temperature: number;
+  /** 0 < topP ≤ 1; topK > 0. The kept set is the intersection of both (reference: union of the removals), ties kept. */
+  readonly topP: number;
+  readonly topK: number;
+  /** EOS is masked while step[row] < minNewTokens. −1: no EOS. */
+  readonly eosTokenId: number;
+  readonly padTokenId: number;
+  readonly minNewTokens: number;
+  readonly validVocab?: number;
+  /** u32 [rows]: generator key per row; with the row's step it decides the draw (counter based). */
+  readonly seeds: Tensor;
+  /**
+   * u32 [rows, 4] in and out, the row's decode state: 0 = step (tokens sampled so far), 1 = finished (0/1),
+   * 2 = position of the next token to feed, 3 = its KV cache row end (exclusive). Unfinished rows: all advance by one.
+   */
+  readonly state: Tensor;
+  /** i32 [rows]: the token sampled, to feed next; PAD on finished rows. */
+  readonly tokens: Tensor;
+  /** i32 [steps, rows] log of tokens, f32 [steps, rows] of log-probs under the warped distribution; column = row, line = `logStep`. */
+  readonly tokenLog: Tensor;
+  readonly logProbLog: Tensor;
+  /** u32 [steps, rows, ⌈vocab/32⌉] of kept tokens, when the caller needs the mask. */
+  readonly maskLog?: Tensor;
+  /** Line of the logs to write. */
+  readonly logStep: number;
+}
+
+export interface AdamArgs {
+  /** f32 masters, updated in place; grad, m and v of the same size. */
+  readonly param: Tensor;
+  readonly grad: Tensor;
+  readonly m: Tensor;
+  readonly v: Tensor;
+  /** Elements: the range of the four tensors to update. */
+  readonly begin: number;
+  readonly end: number;
+  readonly lr: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  /** Decoupled (AdamW). */
+  readonly weightDecay: number;
+  /** 1-based step for bias correction. */
+  readonly step: number;
+  /** f32 [1] on the device multiplied into grad (the global-norm clip factor). */
+  readonly gradScale: Tensor;
+}
+
+export interface NormArgs {
+  /** [rows, dim]. */
+  readonly x: Tensor;
+  /** [dim]. */
+  readonly weight: Tensor;
+  /** [dim], layer norm only. */
+  readonly bias?: Tensor;
+  /** layer: LayerNorm; rms: w·x̂; gemma: (1+w)·x̂. */
+  readonly kind: 'layer' | 'rms' | 'gemma';
+  readonly eps: number;
+}
+
+export interface Ops {
+  /** e.g. "SwiftShader Device (Subzero)". */
+  readonly adapter: string;
+  /** Largest storage binding in bytes: no tensor may exceed it. */
+  readonly maxTensorBytes: number;
+
+  // ---- memory -------------------------------------------------------------------------------------
+  /** Uninitialised (pooled) memory. */
+  empty(shape: readonly number[], dtype?: DType): Tensor;
+  zeros(shape: readonly number[], dtype?: DType): Tensor;
+  fromHost(data: HostArray, shape: readonly number[], dtype?: DType): Tensor;
+  /** Overwrites `t` from `offset` elements on. */
+  write(t: Tensor, data: HostArray, offset?: number): void;
+  /** A window of `shape` from element `offset` of t; the byte offset must be a multiple of 256. Views are not freed. */
+  view(t: Tensor, offset: number, shape: readonly number[]): Tensor;
+  free(...tensors: readonly Tensor[]): void;
+  fill(t: Tensor, value: number): void;
+  /** dst[dstOffset …] = src[srcOffset …], `count` elements of 4 bytes. */
+  copy(src: Tensor, dst: Tensor, count?: number, srcOffset?: number, dstOffset?: number): void;
+  /** Submits and reads `count` elements back. */
+  read(t: Tensor, offset?: number, count?: number): Promise<Float32Array>;
+  readInts(t: Tensor, offset?: number, count?: number): Promise<Int32Array>;
+  /** Submits what is recorded; does not wait. */
+  flush(): void;
+  /** Submits and waits. */
+  sync(): Promise<void>;
+  /** Bytes held by live tensors, bytes held by the pool with them, and the highest value of the latter. */
+  memory(): { live: number; held: number; peak: number };
+  /** Frees everything; the device is gone after it. */
+  destroy(): void;
+
+  // ---- matmul, elementwise ------------------------------------------------------------------------
+  matmul(args: MatmulArgs): void;
+  /** dBias[n] += column sums of dOut [m, n]. */
+  biasBackward(dOut: Tensor, dBias: Tensor): void;
+  /** out = a + b (out may be a). */
+  add(a: Tensor, b: Tensor, out: Tensor): void;
+  /** out = a · factor. */
+  scale(a: Tensor, factor: number, out: Tensor): void;
+  activation(kind: Activation, x: Tensor, out: Tensor): void;
+  /** dx = dOut · f'(x); dx may be dOut. */
+  activationBackward(kind: Activation, x: Tensor, dOut: Tensor, dx: Tensor): void;
+  /** gateUp [rows, 2·inner] = gate ‖ up; out [rows, inner] = f(gate)·up. */
+  gatedActivation(kind: Activation, gateUp: Tensor, out: Tensor): void;
+  /** dGateUp [rows, 2·inner]; may be gateUp itself. */
+  gatedActivationBackward(kind: Activation, gateUp: Tensor, dOut: Tensor, dGateUp: Tensor): void;
+
+  // ---- layers -------------------------------------------------------------------------------------
+  /** out [n, dim] = table[ids[i] − rowOffset]·factor, zero where that row is not in the table (vocab shards). ids i32 [n]. */
+  embedding(
+    table: Tensor,
+    ids: Tensor,
+    out: Tensor,
+    options?: { rowOffset?: number; factor?: number; accumulate?: boolean },
+  ): void;
+  /**
+   * dTable[row] += factor·Σ dOut over the positions of that row, in position order.
+   * `ids` on the host (i32 [n]); the order is made there so that the sum needs no atomics.
+   */
+  embeddingBackward(
+    dOut: Tensor,
+    ids: Int32Array,
+    dTable: Tensor,
+    options?: { rowOffset?: number; factor?: number },
+  ): void;
+  /** out [rows, dim]; stats f32 [rows, 2] = (mean, 1/σ), kept for backward. */
+  norm(args: NormArgs & { readonly out: Tensor; readonly stats: Tensor }): void;
+  /** dx [rows, dim] overwritten, or added to with `accumulate`; dWeight and dBias accumulate. */
+  normBackward(
+    args: NormArgs & {
+      readonly stats: Tensor;
+      readonly dOut: Tensor;
+      readonly dx: Tensor;
+      readonly dWeight: Tensor;
+      readonly dBias?: Tensor;
+      readonly accumulate?: boolean;
+    },
+  ): void;
+  /**
+   * Rotates the first rotaryDim columns of each head in place (halves, not interleaved pairs).
+   * x: rows of nHeads·headDim; positions u32 [rows], entry `positionStride·i + positionOffset` (decode state); cosSin f32 [maxPosition, rotaryDim] = cos ‖ sin.
+   * `inverse` is the backward.
+   */
+  rope(args: {
+    readonly x: Strided;
+    readonly rows: number;
+    readonly nHeads: number;
+    readonly headDim: number;
+    readonly rotaryDim: number;
+    readonly positions: Tensor;
+    readonly positionStride?: number;
+    readonly positionOffset?: number;
+    readonly cosSin: Tensor;
+    readonly inverse?: boolean;
+  }): void;
+  attention(args: AttentionArgs): void;
+  attentionBackward(args: AttentionBackwardArgs): void;
+
+  // ---- heads --------------------------------------------------------------------------------------
+  logProbs(args: LogProbForwardArgs): void;
+  logProbsBackward(args: LogProbBackwardArgs): void;
+  sample(args: SampleArgs): void;
+
+  // ---- rows and intervals -------------------------------------------------------------------------
+  /** out [n, dim] = x[index[i]]; index u32 [n]. */
+  gatherRows(x: Tensor, index: Tensor, out: Tensor): void;
+  /** dst[index[i]] = src[i] (or += with accumulate), `columns` wide; indices are unique. */
+  scatterRows(args: {
+    readonly src: Strided;
+    readonly index: Tensor;
+    readonly indexStride?: number;
+    readonly indexOffset?: number;
+    readonly indexBias?: number;
+    readonly rows: number;
+    readonly columns: number;
+    readonly dst: Tensor;
+    readonly accumulate?: boolean;
+  }): void;
+  /** dst[dstOffset + i] = src[srcOffset + i]; intervals u32 [n, 3] = (srcOffset, dstOffset, length) in elements. */
+  gatherIntervals(src: Tensor, intervals: Tensor, dst: Tensor): void;
+  /** dst[dstOffset + i] = eta·src[srcOffset + i] + (1 − eta)·dst[…]; intervals as in gather. */
+  scatterIntervals(src: Tensor, intervals: Tensor, dst: Tensor, eta?: number): void;
+
+  // ---- RL and optimizer ---------------------------------------------------------------------------
+  /**
+   * Generalised advantage estimation over packed sequences (Schulman et al., arXiv 1506.02438).
+   * rewards f32 [Σ(L−1)], values f32 [ΣL], cuSeqlens u32 [N+1] of L, bootstrap u32 [N] (1: V(last) counts);
+   * out advantages and returns [Σ(L−1)].
+   */
+  gae(args: {
+    readonly rewards: Tensor;
+    readonly values: Tensor;
+    readonly cuSeqlens: Tensor;
+    readonly bootstrap: Tensor;
+    readonly gamma: number;
+    readonly lambda: number;
+    readonly advantages: Tensor;
+    readonly returns: Tensor;
+  }): void;
+  /** out[slot] = Σ x² in a fixed order (out f32 [≥ slot+1]). */
+  sumSquares(x: Tensor, out: Tensor, slot: number): void;
+  /** stats f32 [2] = (‖g‖, factor): norm = √Σ squares[0…count), factor = min(1, maxNorm/(norm+1e-6)); scale multiplies both first. */
+  clipFactor(args: {
+    readonly squares: Tensor;
+    readonly count: number;
+    readonly maxNorm: number;
+    readonly factor: Tensor;
+    readonly norm: Tensor;
+  }): void;
+  adam(args: AdamArgs): void;
+}
+
+/** Frees together what was made together; `keep` takes one out. */
+export class Arena {
+  private tensors = new Set<Tensor>();
+  constructor(readonly ops: Ops) {}
+  empty(shape: readonly number[], dtype?: DType): Tensor {
+    return this.own(this.ops.empty(shape, dtype));
+  }
+  zeros(shape: readonly number[], dtype?: DType): Tensor {
+    return this.own(this.ops.zeros(shape, dtype));
+  }
+  fromHost(data: HostArray, shape: readonly number[], dtype?: DType): Tensor {
+    return this.own(this.ops.fromHost(data, shape, dtype));
+  }
+  own(t: Tensor): Tensor {
+    this.tensors.add(t);
+    return t;
+  }
+  keep(t: Tensor): Tensor {
+    this.tensors.delete(t);
+    return t;
+  }
+  /** Frees one early. */
+  drop(t: Tensor): void {
+    if (this.tensors.delete(t)) this.ops.free(t);
+  }
+  release(): void {
+    this.ops.free(...this.tensors);
+    this.tensors.clear();
+  }
+}

@@ -1,0 +1,42 @@
+import { readFileSync } from 'node:fs';
+import { defineConfig } from 'vitest/config';
+
+const wgsl = {
+  name: 'wgsl',
+  enforce: 'pre' as const,
+  load(id: string) {
+    if (id.endsWith('.wgsl')) return `export default ${JSON.stringify(readFileSync(id, 'utf8'))}`;
+    return undefined;
+  },
+};
+
+const shared = {
+  plugins: [wgsl],
+  resolve: { conditions: ['@realhf/source'] },
+  ssr: { resolve: { conditions: ['@realhf/source'] } },
+};
+
+export default defineConfig({
+  test: {
+    maxWorkers: 2,
+    projects: [
+      {
+        ...shared,
+        test: {
+          name: 'fast',
+          include: ['packages/*/src/**/*.test.ts', 'tools/src/**/*.test.ts'],
+          exclude: ['**/*.slow.test.ts'],
+          testTimeout: 60_000,
+        },
+      },
+      {
+        ...shared,
+        test: {
+          name: 'slow',
+          include: ['packages/*/src/**/*.slow.test.ts', 'tools/src/**/*.slow.test.ts'],
+          testTimeout: 600_000,
+        },
+      },
+    ],
+  },
+});
