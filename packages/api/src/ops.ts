@@ -312,7 +312,10 @@ export interface Ops {
 /** Frees together what was made together; `keep` takes one out. */
 export class Arena {
   private tensors = new Set<Tensor>();
-  constructor(readonly ops: Ops) {}
+  readonly ops: Ops;
+  constructor(ops: Ops) {
+    this.ops = ops;
+  }
   empty(shape: readonly number[], dtype?: DType): Tensor {
     return this.own(this.ops.empty(shape, dtype));
   }
