@@ -37,6 +37,21 @@ export function dtypeOf(data: HostArray): SampleDType {
 
 const elements = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
+/** f64 [items + 1] running totals; kept per lengths array (they are never mutated), so that n slices cost O(n). */
+const offsetCache = new WeakMap<SeqLens, Float64Array>();
+function itemOffsets(lens: SeqLens): Float64Array {
+  let at = offsetCache.get(lens);
+  if (at === undefined) {
+    at = new Float64Array(lens.length + 1);
+    for (let i = 0; i < lens.length; i++) at[i + 1] = at[i]! + totalLength([lens[i]!]);
+    offsetCache.set(lens, at);
+  }
+  return at;
+}
+
+const someIds = (ids: readonly string[]) =>
+  ids.length > 3 ? `${ids.slice(0, 3).join(', ')}, … (${ids.length})` : ids.join(', ') || 'none';
+
 export class SequenceSample {
   readonly ids: readonly string[];
   seqlens: Readonly<Record<string, SeqLens>>;
@@ -120,15 +135,19 @@ export class SequenceSample {
     ] as const) {
       if (record === null) continue;
       const have = Object.keys(record);
-      const odd = keys.find((k) => !(k in record)) ?? have.find((k) => !keys.includes(k));
+      const odd =
+        keys.find((k) => !Object.hasOwn(record, k)) ??
+        have.find((k) => !Object.hasOwn(this.seqlens, k));
       if (odd !== undefined)
-        throw new DataError(`key '${odd}' is in only one of seqlens and ${what}`);
+        throw new DataError(
+          `key '${odd}' is in only one of seqlens and ${what} (ids ${someIds(this.ids)}); give every key to both`,
+        );
     }
     for (const key of keys) {
       const lens = this.seqlens[key]!;
       if (lens.length !== this.ids.length)
         throw new DataError(
-          `key '${key}' has lengths for ${lens.length} items, the sample has ${this.ids.length} ids`,
+          `key '${key}' has lengths for ${lens.length} items, the sample has ${this.ids.length} ids: ${someIds(this.ids)}`,
         );
       lens.forEach((item, i) => {
         for (const l of item)
@@ -140,15 +159,19 @@ export class SequenceSample {
       const t = this.data?.[key];
       if (!t) continue;
       if (dtypeOf(t) !== this.dtypes[key])
-        throw new DataError(`key '${key}' holds ${dtypeOf(t)}, declared ${this.dtypes[key]!}`);
+        throw new DataError(
+          `key '${key}' holds ${dtypeOf(t)}, declared ${this.dtypes[key]!} (ids ${someIds(this.ids)})`,
+        );
       const want = totalLength(lens) * elements(this.trailingShapes[key]!);
       if (t.length !== want)
-        throw new DataError(`key '${key}' has ${t.length} elements, its lengths ask for ${want}`);
+        throw new DataError(
+          `key '${key}' has ${t.length} elements, its lengths ask for ${want} (ids ${someIds(this.ids)})`,
+        );
     }
     for (const [key, values] of Object.entries(this.metadata)) {
       if (values.length !== this.ids.length)
         throw new DataError(
-          `metadata '${key}' has ${values.length} values for ${this.ids.length} ids`,
+          `metadata '${key}' has ${values.length} values for ${this.ids.length} ids: ${someIds(this.ids)}`,
         );
     }
   }
@@ -168,15 +191,24 @@ export class SequenceSample {
     };
   }
 
-  /** Items begin ≤ i < end; tensors are views, not copies. */
+  /** Items begin ≤ i < end; tensors are views, not copies. Throws DataError outside 0 ≤ begin ≤ end ≤ bs. */
   slice(begin: number, end: number): SequenceSample {
+    if (
+      !Number.isInteger(begin) ||
+      !Number.isInteger(end) ||
+      begin < 0 ||
+      end < begin ||
+      end > this.bs
+    )
+      throw new DataError(
+        `slice ${begin}…${end} of a sample of ${this.bs} items; ask for items in it`,
+      );
     const data: Record<string, HostArray | null> = {};
     if (this.data) {
       for (const [key, t] of Object.entries(this.data)) {
         const width = elements(this.trailingShapes[key]!);
-        const from = totalLength(this.seqlens[key]!.slice(0, begin)) * width;
-        const n = totalLength(this.seqlens[key]!.slice(begin, end)) * width;
-        data[key] = t && t.subarray(from, from + n);
+        const at = itemOffsets(this.seqlens[key]!);
+        data[key] = t?.subarray(at[begin]! * width, at[end]! * width) ?? null;
       }
     }
     const cut = <T>(r: Readonly<Record<string, readonly T[]>>) =>
@@ -197,7 +229,7 @@ export class SequenceSample {
     return this.ids.map((_, i) => this.slice(i, i + 1));
   }
 
-  /** Concatenates; keys default to the first sample's. */
+  /** Concatenates, copying tensors; keys default to the first sample's, a key that one sample has not here becomes null. */
   static gather(samples: readonly SequenceSample[], keys?: Iterable<string>): SequenceSample {
     const first = samples[0];
     if (!first) throw new DataError('gather needs at least one sample');
@@ -207,12 +239,19 @@ export class SequenceSample {
     const pick = <T>(r: Readonly<Record<string, T>>) =>
       Object.fromEntries(names.map((k) => [k, r[k]!]));
     for (const key of names) {
-      for (const s of samples)
-        if (!(key in s.seqlens))
-          throw new DataError(`gather: sample of id '${s.ids[0] ?? '?'}' has no key '${key}'`);
+      for (const s of samples) {
+        if (!Object.hasOwn(s.seqlens, key))
+          throw new DataError(`gather: sample of ids ${someIds(s.ids)} has no key '${key}'`);
+        const want = describe(first, key);
+        const got = describe(s, key);
+        if (got !== want)
+          throw new DataError(
+            `gather: key '${key}' is ${want} in the first sample, ${got} in that of ids ${someIds(s.ids)}`,
+          );
+      }
       seqlens[key] = samples.flatMap((s) => s.seqlens[key]!);
       const parts = samples.map((s) => s.data?.[key] ?? null);
-      data[key] = parts.some((p) => p === null) ? null : concat(parts as HostArray[], key);
+      data[key] = parts.some((p) => p === null) ? null : concat(parts as HostArray[]);
     }
     const metadata = Object.fromEntries(
       Object.keys(first.metadata).map((k) => [
@@ -234,7 +273,7 @@ export class SequenceSample {
   update(other: SequenceSample): void {
     if (other.bs !== this.bs || other.ids.some((id, i) => id !== this.ids[i])) {
       throw new DataError(
-        `update needs the same ids: have ${this.ids.slice(0, 3).join(', ')}…, got ${other.ids.slice(0, 3).join(', ')}…`,
+        `update needs the same ids in the same order: have ${someIds(this.ids)}; got ${someIds(other.ids)}`,
       );
     }
     this.seqlens = { ...this.seqlens, ...other.seqlens };
@@ -248,8 +287,18 @@ export class SequenceSample {
     }
   }
 
-  /** Renames keys: `{packed_prompts: 'packed_input_ids'}`. Unnamed keys stay. */
+  /** Renames keys: `{packed_prompts: 'packed_input_ids'}`. Unnamed keys stay. Throws DataError if two keys would share a name. */
   remapKeys(map: Readonly<Record<string, string>>): SequenceSample {
+    const taken = new Map<string, string>();
+    for (const key of this.keys) {
+      const name = map[key] ?? key;
+      const other = taken.get(name);
+      if (other !== undefined)
+        throw new DataError(
+          `remap names both '${other}' and '${key}' '${name}'; choose another name`,
+        );
+      taken.set(name, key);
+    }
     const rename = <T>(r: Readonly<Record<string, T>>) =>
       Object.fromEntries(Object.entries(r).map(([k, v]) => [map[k] ?? k, v]));
     return new SequenceSample({
@@ -280,7 +329,7 @@ export class SequenceSample {
     const dtypes: Record<string, SampleDType> = {};
     const trailingShapes: Record<string, readonly number[]> = {};
     for (const [key, t] of Object.entries(init.data)) {
-      const rule = defaultLengths[key];
+      const rule = defaultLengths.get(key);
       if (rule === undefined)
         throw new DataError(
           `no default length for key '${key}'; build the sample with explicit seqlens`,
@@ -301,53 +350,30 @@ export class SequenceSample {
   }
 }
 
-function concat(parts: readonly HostArray[], key: string): HostArray {
+const describe = (s: SequenceSample, key: string) =>
+  `${s.dtypes[key]!}[${s.trailingShapes[key]!.join(',')}]`;
+
+function concat(parts: readonly HostArray[]): HostArray {
   const first = parts[0]!;
   const Type = first.constructor as new (n: number) => HostArray;
   const out = new Type(parts.reduce((n, p) => n + p.length, 0));
   let at = 0;
   for (const p of parts) {
-    if (p.constructor !== first.constructor)
-      throw new DataError(`gather: key '${key}' mixes ${dtypeOf(first)} and ${dtypeOf(p)}`);
     out.set(p, at);
     at += p.length;
   }
   return out;
 }
 
-const defaultLengths: Readonly<Record<string, 'one' | 'full' | 'short'>> = {
-  ...Object.fromEntries(
-    ['seq_no_eos_mask', 'greedy_seq_no_eos_mask', 'loss_mask', 'rewards', 'greedy_rewards'].map(
-      (k) => [k, 'one' as const],
-    ),
-  ),
-  ...Object.fromEntries(
-    [
-      'input_ids',
-      'packed_seq',
-      'seq',
-      'packed_logits_mask',
-      'logits_mask',
-      'prompt_mask',
-      'greedy_prompt_mask',
-      'packed_input_ids',
-      'greedy_packed_input_ids',
-      'values',
-      'packed_prompts',
-    ].map((k) => [k, 'full' as const]),
-  ),
-  ...Object.fromEntries(
-    [
-      'packed_logprobs',
-      'logprobs',
-      'packed_ref_logprobs',
-      'ref_logprobs',
-      'old_logp',
-      'ref_logp',
-      'advantages',
-      'ppo_loss_mask',
-      'kl_rewards',
-      'returns',
-    ].map((k) => [k, 'short' as const]),
-  ),
+const lengthRules: Readonly<Record<'one' | 'full' | 'short', string>> = {
+  one: 'seq_no_eos_mask greedy_seq_no_eos_mask loss_mask rewards greedy_rewards',
+  full:
+    'input_ids packed_seq seq packed_logits_mask logits_mask prompt_mask greedy_prompt_mask ' +
+    'packed_input_ids greedy_packed_input_ids values packed_prompts',
+  short:
+    'packed_logprobs logprobs packed_ref_logprobs ref_logprobs old_logp ref_logp advantages ' +
+    'ppo_loss_mask kl_rewards returns',
 };
+const defaultLengths = new Map(
+  Object.entries(lengthRules).flatMap(([rule, keys]) => keys.split(' ').map((k) => [k, rule])),
+);
