@@ -1,1 +1,6 @@
-export {};
+export * from './algorithms/ppo.js';
+export * from './algorithms/rw.js';
+export * from './algorithms/sft.js';
+export * from './draw-graph.js';
+export * from './graph.js';
+export * from './nearest.js';
