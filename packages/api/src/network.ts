@@ -123,6 +123,7 @@ export interface Network {
     gconfig: GenerationHyperparameters,
     options: GenerateOptions,
   ): Promise<GenerateOutput>;
-  /** Parameters changed from outside (load, optimizer, reallocation). */
+  /** Call once after the last backward of a step: sums gradients of what several ranks hold (KV heads that don't divide tp, tied embeddings across stages). */
+  finishGradients(): Promise<void>;
   free(): void;
 }

@@ -32,6 +32,9 @@ export interface AttentionArgs {
   readonly v: Strided;
   /** u32 [tQ, 2]: query t attends to key rows begin ≤ s < end (causality and windows are in these numbers). */
   readonly kvRange: Tensor;
+  /** Query t's pair is at element stride·t + offset of kvRange (decode reads it from the sampling state). Default 2 and 0. */
+  readonly kvRangeStride?: number;
+  readonly kvRangeOffset?: number;
   /** [tQ, nHeads·headDim]. */
   readonly out: Tensor;
   /** [tQ, nHeads]: log-sum-exp of the scaled scores, kept for backward. */
@@ -109,8 +112,9 @@ export interface SampleArgs {
   /** u32 [rows]: generator key per row; with the row's step it decides the draw (counter based). */
   readonly seeds: Tensor;
   /**
-   * u32 [rows, 4] in and out, the row's decode state: 0 = step (tokens sampled so far), 1 = finished (0/1),
-   * 2 = position of the next token to feed, 3 = its KV cache row end (exclusive). Unfinished rows: all advance by one.
+   * u32 [rows, 5] in and out, the row's decode state: 0 = step (tokens sampled so far), 1 = finished (0/1),
+   * 2 = position of the token to feed, 3 = first row of its KV cache, 4 = the row after its last. Unfinished rows:
+   * step, position and the last row advance by one.
    */
   readonly state: Tensor;
   /** i32 [rows]: the token sampled, to feed next; PAD on finished rows. */
@@ -205,12 +209,18 @@ export interface Ops {
   gatedActivationBackward(kind: Activation, gateUp: Tensor, dOut: Tensor, dGateUp: Tensor): void;
 
   // ---- layers -------------------------------------------------------------------------------------
-  /** out [n, dim] = table[ids[i] − rowOffset]·factor, zero where that row is not in the table (vocab shards). ids i32 [n]. */
+  /** out [n, dim] = table[ids[i] − rowOffset]·factor, zero where that row is not in the table (vocab shards). ids i32 (or u32): entry idStride·i + idOffset, default 1 and 0. */
   embedding(
     table: Tensor,
     ids: Tensor,
     out: Tensor,
-    options?: { rowOffset?: number; factor?: number; accumulate?: boolean },
+    options?: {
+      rowOffset?: number;
+      factor?: number;
+      accumulate?: boolean;
+      idStride?: number;
+      idOffset?: number;
+    },
   ): void;
   /**
    * dTable[row] += factor·Σ dOut over the positions of that row, in position order.
