@@ -62,7 +62,8 @@ export async function createInstance(options: InstanceOptions): Promise<GPU> {
   } catch (cause) {
     throw new DeviceError(`Dawn made no instance with ${flags.join(' ')}`, { cause });
   }
-  const holder = globalThis as { [instancesKey]?: GPU[] };
-  (holder[instancesKey] ??= []).push(gpu);
+  const kept = (Reflect.get(globalThis, instancesKey) as GPU[] | undefined) ?? [];
+  kept.push(gpu);
+  Reflect.set(globalThis, instancesKey, kept);
   return gpu;
 }

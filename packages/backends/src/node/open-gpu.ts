@@ -36,7 +36,7 @@ export interface OpenGpuOptions {
   readonly toggles?: readonly string[] | undefined;
   /** Told every step as it is taken. */
   readonly log?: ((line: string) => void) | undefined;
-  /** Told of errors that no error scope caught and of a lost device. Default: `log`. */
+  /** Told of errors that no error scope caught and of a lost device. Default: `log`, else a process warning. */
   readonly onError?: ((error: DeviceError) => void) | undefined;
 }
 
@@ -62,15 +62,16 @@ export interface OpenedGpu {
 export async function openGpu(options: OpenGpuOptions = {}): Promise<OpenedGpu> {
   const choice = options.adapter ?? choiceFromEnvironment();
   // The environment is changed while an instance is made, so two callers must not do it at once.
-  const turn = queue.then(() => open(choice, options));
-  queue = turn.then(
-    () => undefined,
-    () => undefined,
-  );
-  return turn;
+  return inTurn(() => open(choice, options));
 }
 
 let queue: Promise<unknown> = Promise.resolve();
+
+function inTurn<T>(body: () => Promise<T>): Promise<T> {
+  const turn = queue.then(body);
+  queue = turn.catch(() => undefined);
+  return turn;
+}
 
 /** A device that compiles every kernel and computes nothing: a syntax check. */
 export function openNullGpu(options: Omit<OpenGpuOptions, 'adapter'> = {}): Promise<OpenedGpu> {
@@ -169,15 +170,21 @@ async function openKind(kind: AdapterKind, options: OpenGpuOptions): Promise<Ope
       throw new DeviceError(`no GPU driver, only software (${adapterName(adapter.info)})`);
     return finish(kind, adapter, options);
   }
-  const request = { forceFallbackAdapter: true };
   const lavapipe = linux ? lavapipeDrivers() : [];
-  const none = lavapipe.length
-    ? `Dawn refuses the system's software Vulkan (${lavapipe.join(', ')}); Mesa 22 is too old, Debian 12 has a newer one in bookworm-backports`
-    : 'no software Vulkan on this system; it is in the package mesa-vulkan-drivers';
-  let adapter = await findAdapter(backend, true, undefined, request, options);
-  if (!adapter?.info.isFallbackAdapter && lavapipe.length)
-    adapter = await findAdapter(backend, true, lavapipe, request, options);
-  if (!adapter?.info.isFallbackAdapter) throw new DeviceError(none);
+  // A fresh instance never finds a fallback adapter when asked for one first, so ask for any and look.
+  let adapter = await findAdapter(backend, true, undefined, {}, options);
+  if (!adapter?.info.isFallbackAdapter) {
+    adapter = lavapipe.length
+      ? await findAdapter(backend, true, lavapipe, {}, options)
+      : await findAdapter(backend, true, undefined, { forceFallbackAdapter: true }, options);
+  }
+  if (!adapter?.info.isFallbackAdapter) {
+    throw new DeviceError(
+      lavapipe.length
+        ? `Dawn refuses the system's software Vulkan (${lavapipe.join(', ')}); Mesa 22 is too old, Debian 12 has a newer one in bookworm-backports`
+        : 'no software Vulkan on this system; it is in the package mesa-vulkan-drivers',
+    );
+  }
   return finish(kind, adapter, options);
 }
 
@@ -212,7 +219,12 @@ async function finish(
   adapter: GPUAdapter,
   options: OpenGpuOptions,
 ): Promise<Opened> {
-  const onError = options.onError ?? ((error: DeviceError) => options.log?.(error.message));
+  const onError =
+    options.onError ??
+    ((error: DeviceError) => {
+      if (options.log) options.log(error.message);
+      else process.emitWarning(error.message, error.name);
+    });
   const { device, features, limits } = await requestDevice(adapter, options.f16, onError);
   const { info } = adapter;
   const driver = [info.vendor, info.architecture, info.description].filter(Boolean).join(', ');
@@ -232,15 +244,16 @@ async function finish(
  * Which software adapters this machine can open, for tests that run on each: `swiftshader` where npm brings it,
  * `system-software` where a Mesa is installed that Dawn accepts.
  */
-export async function testAdapters(): Promise<('swiftshader' | 'system-software')[]> {
-  const found: ('swiftshader' | 'system-software')[] = [];
-  if (findSwiftShaderPackage([import.meta.url, `${process.cwd()}/package.json`]))
-    found.push('swiftshader');
-  if (process.platform === 'linux' && lavapipeDrivers().length > 0 && !loadSystemVulkan()) {
-    const adapter = await withDrivers(lavapipeDrivers(), async () =>
-      (await createInstance({ backend: 'vulkan', robustness: true })).requestAdapter(),
-    );
-    if (adapter) found.push('system-software');
-  }
-  return found;
+export function testAdapters(): Promise<('swiftshader' | 'system-software')[]> {
+  return inTurn(async () => {
+    const found: ('swiftshader' | 'system-software')[] = [];
+    if (findSwiftShaderPackage([import.meta.url, `${process.cwd()}/package.json`]))
+      found.push('swiftshader');
+    const drivers = lavapipeDrivers();
+    if (process.platform === 'linux' && drivers.length > 0 && !loadSystemVulkan()) {
+      const adapter = await findAdapter('vulkan', true, drivers, {}, {});
+      if (adapter) found.push('system-software');
+    }
+    return found;
+  });
 }

@@ -26,7 +26,7 @@ export const usedFeatures: readonly GPUFeatureName[] = [
   'timestamp-query',
   'shader-f16',
   'subgroups',
-  'subgroup-size-control' as GPUFeatureName,
+  'subgroup-size-control',
   subgroupMatrixFeature,
 ];
 

@@ -35,7 +35,9 @@ export interface SwiftShaderFiles {
 
 /** The default cache folder: `$XDG_CACHE_HOME/realhf` or `~/.cache/realhf`. */
 export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
-  return join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'realhf');
+  // Set but empty counts as unset, says the XDG rule.
+  const base = env.XDG_CACHE_HOME === '' ? undefined : env.XDG_CACHE_HOME;
+  return join(base ?? join(homedir(), '.cache'), 'realhf');
 }
 
 /** The installed package, looked for from each place in turn (file paths or `file:` URLs). */
