@@ -1,0 +1,98 @@
+/**
+ * ShardMap: which intervals of the logical flat space a (tp, pp) rank holds and where they lie in its segments.
+ * Pure; reallocation and checkpoints are intersections of these maps. Every local parameter starts on a multiple
+ * of 64 elements (256 bytes) and lies in one segment; the gaps belong to no interval. With tied embeddings and
+ * pp > 1 the first and the last stage both hold `0.wte.weight` (its gradient is the sum of theirs).
+ */
+import {
+  ConfigError,
+  type LocalParam,
+  type ModelConfig,
+  type ParamSpec,
+  type ShardInterval,
+  type ShardMap,
+} from '@realhf/api';
+import { hasOwnHead, paramSpecs } from './specs.js';
+import { stageLayers } from './stage-layers.js';
+import { checkPart, shardRule, type ParamSlice, type Part, type Range } from './tensor-slices.js';
+
+/** Elements that a local parameter's offset is a multiple of. */
+export const paramAlignment = 64;
+
+export interface ShardMapOptions {
+  /** Elements; default 2^28 (1 GiB of f32). */
+  readonly maxSegmentElements?: number;
+}
+
+/** What one rank holds: all of the space when tp and pp are 1. Throws ConfigError if the model can't be cut so. */
+export function shardMap(
+  config: ModelConfig,
+  { tp, pp }: { tp: Part; pp: Part },
+  { maxSegmentElements = 2 ** 28 }: ShardMapOptions = {},
+): { map: ShardMap; locals: LocalParam[] } {
+  const capacity = roundDown(maxSegmentElements);
+  const segmentSizes: number[] = [];
+  const locals: LocalParam[] = [];
+  const intervals: ShardInterval[] = [];
+  let used = capacity;
+
+  for (const spec of stageSpecs(config, pp)) {
+    const slice = shardRule(config, spec, tp);
+    const size = slice.shape.reduce((a, b) => a * b, 1);
+    if (size > capacity)
+      throw new ConfigError(
+        `parameter '${spec.name}' has ${size} elements on this rank, a segment holds ${capacity}; raise maxSegmentElements or the tensor parallel size`,
+      );
+    if (used + size > capacity) {
+      segmentSizes.push(0);
+      used = 0;
+    }
+    const segment = segmentSizes.length - 1;
+    locals.push({ spec, segment, offset: used, shape: slice.shape });
+    for (const piece of sliceIntervals(spec, slice))
+      intervals.push({ ...piece, segment, local: used + piece.local });
+    used = roundDown(used + size + paramAlignment - 1);
+    segmentSizes[segment] = used;
+  }
+  return { map: { intervals, segmentSizes }, locals };
+}
+
+/** The parameters of one pipeline stage, in the order of the flat space. Throws ConfigError. */
+export function stageSpecs(config: ModelConfig, pp: Part): ParamSpec[] {
+  checkPart('pipeline parallel', pp);
+  const specs = paramSpecs(config);
+  const [begin, end] = stageLayers(config, pp.size)[pp.rank]!;
+  const needsWte = !hasOwnHead(config) && pp.rank === pp.size - 1;
+  return specs.filter(
+    (s) => (s.layer >= begin && s.layer < end) || (needsWte && s.name === '0.wte.weight'),
+  );
+}
+
+/** The slice as runs: `global` in the flat space, `local` from the start of the local tensor, both in elements. */
+export function sliceIntervals(
+  spec: ParamSpec,
+  { rows, columns }: ParamSlice,
+): Pick<ShardInterval, 'param' | 'global' | 'local' | 'length'>[] {
+  const width = spec.shape[1] ?? 1;
+  const [left, right] = columns;
+  const runs: Range[] =
+    right - left === width
+      ? rows.map(([a, b]) => [a * width, b * width])
+      : rows.flatMap(([a, b]) =>
+          Array.from({ length: b - a }, (_, i): Range => [
+            (a + i) * width + left,
+            (a + i) * width + right,
+          ]),
+        );
+  const out: { param: string; global: number; local: number; length: number }[] = [];
+  let local = 0;
+  for (const [a, b] of runs) {
+    const last = out.at(-1);
+    if (last && last.global + last.length === spec.offset + a) last.length += b - a;
+    else out.push({ param: spec.name, global: spec.offset + a, local, length: b - a });
+    local += b - a;
+  }
+  return out;
+}
+
+const roundDown = (n: number) => n - (n % paramAlignment);
