@@ -174,7 +174,7 @@ describe('update, remap, select', () => {
     expect(s.data).toEqual({ prompts: null, scores: scores.f32('scores') });
     const t = base();
     t.update(scores.meta());
-    expect(t.data?.['scores']).toBeNull();
+    expect(t.data?.scores).toBeNull();
   });
   it('needs the same ids in the same order', () => {
     const s = base();
@@ -214,8 +214,8 @@ describe('fromDefault', () => {
       rewards: [[1], [1]],
       packed_logits_mask: [[3], [2]],
     });
-    expect(s.trailingShapes['packed_logits_mask']).toEqual([2]);
-    expect(s.dtypes['packed_logprobs']).toBe('f32');
+    expect(s.trailingShapes.packed_logits_mask).toEqual([2]);
+    expect(s.dtypes.packed_logprobs).toBe('f32');
   });
   it('refuses an unknown key, a wrong count and an empty sequence of log-probs', () => {
     const make = (key: string, data: HostArray, seqlens = [3]) =>
