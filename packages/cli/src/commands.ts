@@ -1,0 +1,4 @@
+/** The commands of `real`, in the order of `real --help`. */
+import type { Command } from './options/command.js';
+
+export const commands: readonly Command[] = [];

@@ -1,0 +1,31 @@
+/** Entry of the `real` command: process streams, signals and the exit code around runCli. */
+import { readFileSync } from 'node:fs';
+import process from 'node:process';
+import { commands } from './commands.js';
+import { runCli } from './run-cli.js';
+
+const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+const interrupt = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(name, () => {
+    // The second signal ends the process at once: its checkpoint on disk stays whole by construction.
+    if (interrupt.signal.aborted) process.exit(130);
+    interrupt.abort(name);
+  });
+}
+// `real sft --help | head` closes the pipe early; that is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+process.exitCode = await runCli(commands, process.argv.slice(2), {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  signal: interrupt.signal,
+  version: manifest.version,
+});

@@ -1,0 +1,39 @@
+/**
+ * A command of `real`: a name, a schema of its options and a function. The frame (parsing, help, errors, exit
+ * codes) knows nothing else of it. `run` is a method on purpose: a list of commands mixes schemas.
+ */
+import type { z } from 'zod';
+
+/** Where text goes; process.stdout fits. */
+export interface Output {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+/** What a command gets besides its options. */
+export interface RunContext {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Aborted by the first SIGINT or SIGTERM: finish the step, save, return. A second one ends the process. */
+  readonly signal: AbortSignal;
+  /** Dotted names of the options that were given, by config file or on the command line. */
+  readonly given: ReadonlySet<string>;
+}
+
+export interface Command<S extends z.ZodType = z.ZodType> {
+  readonly name: string;
+  /** One line for `real --help`. */
+  readonly summary: string;
+  /** An object schema: every leaf is an option and has a description. */
+  readonly schema: S;
+  /** Command lines shown at the end of `--help`. */
+  readonly examples?: readonly string[];
+  run(config: z.output<S>, context: RunContext): Promise<void>;
+}
+
+/** Infers the type of `config` in `run` from `schema`. */
+export function defineCommand<S extends z.ZodType>(command: Command<S>): Command<S> {
+  return command;
+}

@@ -1,0 +1,91 @@
+/** Options that every experiment has (reference: S1–S5). Shapes, not schemas: experiments compose and check them. */
+import { z } from 'zod';
+
+const safeName = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+const safeNameText =
+  'expected letters, digits, dots, dashes and underscores (it names a directory)';
+
+const every = (number: z.ZodNumber, verb: string, unit: string) =>
+  number
+    .positive()
+    .nullable()
+    .default(null)
+    .describe(`${verb} every so many ${unit}; null: not by ${unit}`);
+const whole = z.number().int();
+
+export const expCtrlSchema = z.object({
+  total_train_epochs: z.number().int().positive().default(1).describe('passes over the dataset'),
+  save_freq_epochs: every(whole, 'save', 'epochs'),
+  save_freq_steps: every(whole, 'save', 'steps'),
+  save_freq_secs: every(z.number(), 'save', 'seconds'),
+  eval_freq_epochs: every(whole, 'evaluate', 'epochs'),
+  eval_freq_steps: every(whole, 'evaluate', 'steps'),
+  eval_freq_secs: every(z.number(), 'evaluate', 'seconds'),
+  benchmark_steps: z
+    .number()
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe('stop after so many steps; the learning rate still follows the full schedule'),
+  keep_checkpoints: z
+    .number()
+    .int()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe('keep only the newest so many checkpoints; null: all'),
+});
+export type ExpCtrl = z.infer<typeof expCtrlSchema>;
+
+export const commonShape = {
+  experiment_name: z
+    .string()
+    .regex(safeName, safeNameText)
+    .describe('names the run together with trial_name'),
+  trial_name: z
+    .string()
+    .regex(safeName, safeNameText)
+    .nullable()
+    .default(null)
+    .describe("null: 'run' and the time of the start"),
+  mode: z.enum(['local']).default('local').describe('where workers run: this machine'),
+  fileroot: z
+    .string()
+    .min(1)
+    .default('real-runs')
+    .describe('directory of all runs: <fileroot>/ <experiment_name>/ <trial_name>'),
+  seed: z
+    .number()
+    .int()
+    .nonnegative()
+    .default(1)
+    .describe('of initial weights, data order and sampling'),
+  recover_mode: z
+    .enum(['disabled', 'auto', 'resume'])
+    .default('disabled')
+    .describe('auto: go on from the newest checkpoint if there is one; resume: there must be one'),
+  exp_ctrl: expCtrlSchema.prefault({}).describe('length of the run, saving, evaluation'),
+} as const;
+
+export type CommonConfig = z.infer<z.ZodObject<typeof commonShape>>;
+
+/** A check that spans options: `report(path, message)` names the option at fault. */
+export type Report = (path: readonly (string | number)[], message: string) => void;
+
+/** Turns `(config, report)` checks into a zod refinement. */
+export function checks<T>(
+  ...all: readonly ((config: T, report: Report) => void)[]
+): (config: T, context: z.core.$RefinementCtx<T>) => void {
+  return (config, context) => {
+    const report: Report = (path, message) => {
+      context.addIssue({ code: 'custom', path: [...path], message });
+    };
+    for (const check of all) check(config, report);
+  };
+}
+
+export function checkCommon(config: CommonConfig, report: Report): void {
+  if (config.recover_mode === 'resume' && config.trial_name === null)
+    report(['trial_name'], 'recover_mode=resume needs the trial_name of the run to go on with');
+}

@@ -1,0 +1,67 @@
+/** Dataset options (reference: D13). Batch sizes count items: records of the file. */
+import { z } from 'zod';
+import type { CommonConfig, Report } from './common.js';
+
+const path = (what: string) => z.string().min(1).describe(`${what}, .jsonl or .json`);
+const count = () => z.number().int().positive();
+
+const validPath = z
+  .string()
+  .min(1)
+  .nullable()
+  .default(null)
+  .describe('records to evaluate on; null: no evaluation');
+const batchSizes = {
+  train_bs_n_seqs: count().default(256).describe('records per training step'),
+  valid_bs_n_seqs: count().default(256).describe('records per evaluation batch'),
+};
+const maxSeqlen = count().default(1024).describe('longer sequences are cut, in tokens');
+const padToMaxLength = z
+  .boolean()
+  .default(false)
+  .describe('fill every sequence up to the limit; for benchmarks only');
+
+/** sft: `prompt`, `answer`. */
+export const promptAnswerOptions = z.object({
+  train_path: path('records with prompt and answer'),
+  valid_path: validPath,
+  max_seqlen: maxSeqlen,
+  ...batchSizes,
+  pad_to_max_length: padToMaxLength,
+});
+export type PromptAnswerOptions = z.infer<typeof promptAnswerOptions>;
+
+/** rw: `prompt`, `pos_answers`, `neg_answers`. */
+export const rwPairOptions = z.object({
+  train_path: path('records with prompt, pos_answers and neg_answers'),
+  valid_path: validPath,
+  max_seqlen: maxSeqlen,
+  max_pairs_per_prompt: count().default(2).describe('pairs drawn from a record each epoch'),
+  ...batchSizes,
+  pad_to_max_length: padToMaxLength,
+});
+export type RwPairOptions = z.infer<typeof rwPairOptions>;
+
+/** ppo: `prompt`. */
+export const promptOptions = z.object({
+  path: path('records with prompt'),
+  max_prompt_len: count().default(256).describe('a longer prompt is an error, in tokens'),
+  skip_long_prompts: z
+    .boolean()
+    .default(false)
+    .describe('leave out prompts longer than max_prompt_len instead'),
+  train_bs_n_seqs: count().default(256).describe('prompts per step'),
+  pad_to_max_length: padToMaxLength,
+});
+export type PromptOptions = z.infer<typeof promptOptions>;
+
+/** Evaluation that is asked for needs records. */
+export function checkEvaluation(
+  config: CommonConfig & { dataset: { valid_path: string | null } },
+  report: Report,
+): void {
+  if (config.dataset.valid_path !== null) return;
+  for (const key of ['eval_freq_epochs', 'eval_freq_steps', 'eval_freq_secs'] as const)
+    if (config.exp_ctrl[key] !== null)
+      report(['exp_ctrl', key], 'evaluation needs dataset.valid_path; set it or leave this out');
+}

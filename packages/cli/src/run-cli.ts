@@ -1,0 +1,86 @@
+/**
+ * The frame of `real`: finds the command, parses, runs, and turns every failure into one line on stderr and an
+ * exit code: 2 for usage (ConfigError), 1 for run-time, 130 when a signal ended the run. It never exits itself.
+ */
+import { ConfigError, RealError } from '@realhf/api';
+import { stringify } from 'yaml';
+import type { Command, Output, RunContext } from './options/command.js';
+import { commandHelp, topHelp } from './options/help.js';
+import { parseOptions, splitArguments } from './options/parse.js';
+import { didYouMean } from './options/suggest.js';
+
+export interface CliEnvironment {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+  readonly version: string;
+}
+
+async function dispatch(
+  commands: readonly Command[],
+  words: readonly string[],
+  env: CliEnvironment,
+): Promise<void> {
+  const [name, ...rest] = words;
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    env.stdout.write(topHelp(commands, env.version));
+    return;
+  }
+  if (name === '--version' || name === '-v') {
+    env.stdout.write(`${env.version}\n`);
+    return;
+  }
+  const command = commands.find((c) => c.name === name);
+  if (!command) {
+    const names = commands.map((c) => c.name);
+    const near = didYouMean(name, names);
+    throw new ConfigError(
+      `unknown command '${name}'${near || `; commands are ${names.join(', ')} (real --help)`}`,
+    );
+  }
+  const args = splitArguments(rest);
+  if (args.help) {
+    env.stdout.write(commandHelp(command, Math.min(env.stdout.columns ?? 120, 160)));
+    return;
+  }
+  const { config, given } = parseOptions(command.schema, args);
+  if (args.printConfig) {
+    env.stdout.write(stringify(config));
+    return;
+  }
+  const context: RunContext = {
+    stdout: env.stdout,
+    stderr: env.stderr,
+    env: env.env,
+    signal: env.signal,
+    given,
+  };
+  await command.run(config, context);
+}
+
+function describe(error: unknown, debug: boolean): string {
+  if (debug && error instanceof Error) {
+    const cause = error.cause instanceof Error ? `\ncaused by ${error.cause.stack ?? ''}` : '';
+    return `${error.stack ?? error.message}${cause}`;
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  const line = message.replace(/\s*\n\s*/g, ' ');
+  return RealError.is(error) ? line : `${line} (unexpected; REAL_DEBUG=1 prints the stack)`;
+}
+
+/** Runs one command line and returns the exit code. Never throws. */
+export async function runCli(
+  commands: readonly Command[],
+  words: readonly string[],
+  env: CliEnvironment,
+): Promise<number> {
+  try {
+    await dispatch(commands, words, env);
+    return env.signal.aborted ? 130 : 0;
+  } catch (error) {
+    env.stderr.write(`real: ${describe(error, env.env.REAL_DEBUG === '1')}\n`);
+    if (env.signal.aborted) return 130;
+    return RealError.is(error) && error.name === 'ConfigError' ? 2 : 1;
+  }
+}
