@@ -1,1 +1,2 @@
-export {};
+export * from './cu-seqlens.js';
+export * from './partition.js';
