@@ -1,0 +1,102 @@
+/** gelu, gelu_tanh, silu and relu, plain and gated (f(gate)·up), with their backward; in-place forms have their own entry points. */
+import { DeviceError, type Activation, type Tensor } from '@realhf/api';
+
+import { deviceTensor } from '../../webgpu/device-tensor.js';
+import { defineKernel, grid1d, type Access } from '../../webgpu/kernel.js';
+import type { Recorder } from '../../webgpu/recorder.js';
+import source from './activation.wgsl';
+
+const wg = 64;
+const kinds: Readonly<Record<Activation, number>> = { gelu: 0, gelu_tanh: 1, silu: 2, relu: 3 };
+const constants = (kind: Activation) => ({ WG: wg, KIND: kinds[kind] });
+const variants = (Object.keys(kinds) as Activation[]).map(constants);
+const kernel = (entry: string, access: readonly Access[]) =>
+  defineKernel({
+    name: `activation_${entry}`,
+    source,
+    entry,
+    params: { count: 'u32', inner: 'u32' },
+    access,
+    variants,
+  });
+const forward = kernel('forward', ['read_write', 'read']);
+const backward = kernel('backward', ['read_write', 'read', 'read']);
+const backwardInPlace = kernel('backward_in_place', ['read_write', 'read']);
+const gated = kernel('gated', ['read_write', 'read']);
+const gatedBackward = kernel('gated_backward', ['read_write', 'read', 'read']);
+const gatedBackwardInPlace = kernel('gated_backward_in_place', ['read_write', 'read']);
+
+const grid = (count: number) => grid1d(Math.ceil(count / wg));
+const shape = (t: Tensor) => `[${t.shape.join(', ')}]`;
+const same = (a: Tensor, b: Tensor) => {
+  const [p, q] = [deviceTensor(a), deviceTensor(b)];
+  return p.buffer === q.buffer && p.byteOffset === q.byteOffset;
+};
+
+/** out = f(x), element by element. */
+export function activation(r: Recorder, kind: Activation, x: Tensor, out: Tensor): void {
+  if (x.size !== out.size) throw new DeviceError(`activation of ${shape(x)} into ${shape(out)}`);
+  const count = x.size;
+  if (count > 0) r.run(forward, constants(kind), [out, x], { count, inner: 0 }, grid(count));
+}
+
+/** dx = dOut · f'(x); dx may be dOut. */
+export function activationBackward(
+  r: Recorder,
+  kind: Activation,
+  x: Tensor,
+  dOut: Tensor,
+  dx: Tensor,
+): void {
+  if (x.size !== dOut.size || x.size !== dx.size)
+    throw new DeviceError(
+      `activationBackward of x ${shape(x)} and dOut ${shape(dOut)} into ${shape(dx)}`,
+    );
+  const count = x.size;
+  if (count === 0) return;
+  const inPlace = same(dOut, dx);
+  r.run(
+    inPlace ? backwardInPlace : backward,
+    constants(kind),
+    inPlace ? [dx, x] : [dx, x, dOut],
+    { count, inner: 0 },
+    grid(count),
+  );
+}
+
+/** gateUp [rows, 2·inner] = gate ‖ up; out [rows, inner] = f(gate)·up. */
+export function gatedActivation(r: Recorder, kind: Activation, gateUp: Tensor, out: Tensor): void {
+  const p = gatedParams(gateUp, out);
+  if (p.count > 0) r.run(gated, constants(kind), [out, gateUp], p, grid(p.count));
+}
+
+/** dGateUp [rows, 2·inner] from dOut [rows, inner]; it may be gateUp itself. */
+export function gatedActivationBackward(
+  r: Recorder,
+  kind: Activation,
+  gateUp: Tensor,
+  dOut: Tensor,
+  dGateUp: Tensor,
+): void {
+  const p = gatedParams(gateUp, dOut);
+  if (dGateUp.size !== gateUp.size)
+    throw new DeviceError(`gatedActivationBackward of ${shape(gateUp)} into ${shape(dGateUp)}`);
+  if (p.count === 0) return;
+  const inPlace = same(gateUp, dGateUp);
+  r.run(
+    inPlace ? gatedBackwardInPlace : gatedBackward,
+    constants(kind),
+    inPlace ? [dGateUp, dOut] : [dGateUp, gateUp, dOut],
+    p,
+    grid(p.count),
+  );
+}
+
+function gatedParams(gateUp: Tensor, out: Tensor): { count: number; inner: number } {
+  const inner = out.shape.at(-1) ?? 0;
+  if (gateUp.shape.at(-1) !== 2 * inner || gateUp.size !== 2 * out.size)
+    throw new DeviceError(
+      `gated activation of ${shape(gateUp)} with ${shape(out)}: need [rows, 2·inner] and [rows, inner]`,
+    );
+  return { count: out.size, inner };
+}
