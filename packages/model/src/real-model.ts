@@ -1,0 +1,260 @@
+/**
+ * ReaLModel: a decoder-only transformer on packed sequences, written once on Ops; implements Network.
+ * Parameters live in f32 segments of the flat space (params/), gradients in segments of the same shape.
+ * Forward and backward are async and cut at collectives; one device is the case without peers.
+ */
+import {
+  Arena,
+  ConfigError,
+  type ForwardOptions,
+  type ForwardPass,
+  type GenerateOptions,
+  type GenerateOutput,
+  type GenerationHyperparameters,
+  type LocalParam,
+  type ModelConfig,
+  type Network,
+  type Ops,
+  type PackedBatch,
+  type ParallelGroups,
+  type ParamSpec,
+  type ShardMap,
+  type Tensor,
+} from '@realhf/api';
+
+import { generate } from './generation/generate.js';
+import { initStd, initValues } from './params/init.js';
+import { shardMap } from './params/shard-map.js';
+import { paramSpecs } from './params/specs.js';
+import { uploadBatch, type BatchTensors } from './transformer/batch.js';
+import { Block, type BlockSaved } from './transformer/block.js';
+import { embed, embedBackward } from './transformer/embedding.js';
+import { finalNorm, finalNormBackward } from './transformer/final-norm.js';
+import { syncGradients } from './transformer/grad-sync.js';
+import { actorHead, criticHead, type HeadPass } from './transformer/heads.js';
+import { ropeTable } from './transformer/rope-table.js';
+import { recvTensor, sendTensor, Shard } from './transformer/shard.js';
+
+export interface ReaLModelOptions {
+  readonly ops: Ops;
+  readonly config: ModelConfig;
+  /** Default: one device. */
+  readonly groups?: ParallelGroups;
+  /** Keep only block inputs and run blocks again in backward. Default false. */
+  readonly gradientCheckpointing?: boolean;
+  /** Bytes of logits held at once. Default 64 MiB. */
+  readonly logitsBytes?: number;
+}
+
+const alone: ParallelGroups = { coordinates: { pp: 0, dp: 0, tp: 0 }, tpSize: 1, ppSize: 1 };
+
+export class ReaLModel implements Network {
+  readonly config: ModelConfig;
+  readonly ops: Ops;
+  readonly groups: ParallelGroups;
+  readonly specs: readonly ParamSpec[];
+  readonly locals: readonly LocalParam[];
+  readonly shardMap: ShardMap;
+  readonly params: readonly Tensor[];
+  readonly shard: Shard;
+  readonly blocks: readonly Block[];
+  readonly logitsBytes: number;
+  private grads: readonly Tensor[] | undefined;
+  private readonly cosSin: Tensor | undefined;
+  private readonly checkpointing: boolean;
+
+  constructor(options: ReaLModelOptions) {
+    const { config, ops, groups = alone } = options;
+    this.config = config;
+    this.ops = ops;
+    this.groups = groups;
+    this.checkpointing = options.gradientCheckpointing ?? false;
+    this.logitsBytes = Math.min(options.logitsBytes ?? 64 * 2 ** 20, ops.maxTensorBytes);
+    this.specs = paramSpecs(config);
+    const { map, locals } = shardMap(
+      config,
+      {
+        tp: { rank: groups.coordinates.tp, size: groups.tpSize },
+        pp: { rank: groups.coordinates.pp, size: groups.ppSize },
+      },
+      { maxSegmentElements: Math.floor(Math.min(2 ** 30, ops.maxTensorBytes) / 4) },
+    );
+    this.locals = locals;
+    this.shardMap = map;
+    this.params = map.segmentSizes.map((n) => ops.zeros([n]));
+    this.shard = new Shard(config, ops, groups);
+    this.shard.bind(locals, this.params, 'weights');
+    const table = ropeTable(config);
+    if (table) this.cosSin = ops.fromHost(table, [config.maxPositions, config.headDim]);
+    const layers = [...new Set(locals.map((p) => p.spec.layer))]
+      .filter((l) => l >= 1 && l <= config.nLayers)
+      .sort((a, b) => a - b);
+    this.blocks = layers.map((l) => new Block(this.shard, l, this.cosSin));
+  }
+
+  /** Fills parameters from a seed: the values do not depend on the layout. `only` restricts it to some names. */
+  init(seed: number, only: (name: string) => boolean = () => true): void {
+    for (const p of this.locals) {
+      if (!only(p.spec.name)) continue;
+      const std = initStd(this.config, p.spec);
+      this.writeLocal(p, (begin, end) => initValues(p.spec, begin, end, seed, std));
+    }
+  }
+
+  /** Overwrites this rank's part of a parameter with the full tensor (row-major, of the spec's shape). */
+  load(name: string, full: Float32Array): void {
+    const spec = this.specs.find((s) => s.name === name);
+    if (spec?.size !== full.length)
+      throw new ConfigError(
+        `parameter '${name}' has ${spec?.size ?? 0} elements, got ${full.length}`,
+      );
+    for (const p of this.locals)
+      if (p.spec.name === name) this.writeLocal(p, (begin, end) => full.subarray(begin, end));
+  }
+
+  /** One write per local tensor, put together from its intervals of the full one. */
+  private writeLocal(p: LocalParam, values: (begin: number, end: number) => Float32Array): void {
+    const local = new Float32Array(p.shape.reduce((x, y) => x * y, 1));
+    for (const i of this.shardMap.intervals) {
+      if (i.param !== p.spec.name || i.segment !== p.segment) continue;
+      const begin = i.global - p.spec.offset;
+      local.set(values(begin, begin + i.length), i.local - p.offset);
+    }
+    this.ops.write(this.params[p.segment]!, local, p.offset);
+  }
+
+  /** This rank's part of a parameter (or of its gradient) in a full-sized array, zeros elsewhere. */
+  async dump(name: string, what: 'params' | 'grads' = 'params'): Promise<Float32Array> {
+    const spec = this.specs.find((s) => s.name === name);
+    if (!spec) throw new ConfigError(`no parameter '${name}'`);
+    const out = new Float32Array(spec.size);
+    const segments = what === 'params' ? this.params : this.gradients();
+    const p = this.locals.find((l) => l.spec.name === name);
+    if (!p) return out;
+    const local = await this.ops.read(
+      segments[p.segment]!,
+      p.offset,
+      p.shape.reduce((x, y) => x * y, 1),
+    );
+    for (const i of this.shardMap.intervals) {
+      if (i.param === name)
+        out.set(
+          local.subarray(i.local - p.offset, i.local - p.offset + i.length),
+          i.global - spec.offset,
+        );
+    }
+    return out;
+  }
+
+  gradients(): readonly Tensor[] {
+    if (!this.grads) {
+      this.grads = this.shardMap.segmentSizes.map((n) => this.ops.zeros([n]));
+      this.shard.bind(this.locals, this.grads, 'grads');
+    }
+    return this.grads;
+  }
+
+  async forward(batch: PackedBatch, options: ForwardOptions): Promise<ForwardPass> {
+    const arena = new Arena(this.ops);
+    try {
+      return await this.run(arena, batch, options);
+    } catch (e) {
+      arena.release();
+      throw e;
+    }
+  }
+
+  private async run(
+    arena: Arena,
+    batch: PackedBatch,
+    options: ForwardOptions,
+  ): Promise<ForwardPass> {
+    const { ops, shard, config } = this;
+    if (options.train) this.gradients();
+    const b = uploadBatch(arena, batch, config.maxPositions, config.vocabSize);
+    const h = config.hiddenDim;
+    const pp = this.groups.coordinates.pp;
+    let x = arena.empty([b.t, h]);
+    if (shard.isFirstStage) await embed(shard, b.ids, { tensor: b.positionIds }, x);
+    else await recvTensor(ops, this.groups.pp!, pp - 1, x);
+    const inputs: Tensor[] = [];
+    const saved: (BlockSaved | undefined)[] = [];
+    for (const block of this.blocks) {
+      const train = options.train && !this.checkpointing;
+      const out = await block.forward(arena, x, b, { train });
+      inputs.push(x);
+      saved.push(out.saved);
+      if (!options.train) arena.drop(x);
+      x = out.x;
+    }
+    let head: HeadPass | undefined;
+    const stats = arena.empty([b.t, 2]);
+    if (shard.isLastStage) {
+      const hidden = arena.empty([b.t, h]);
+      finalNorm(shard, x, hidden, stats);
+      head = config.isCritic
+        ? await criticHead(shard, arena, hidden)
+        : await actorHead(shard, arena, hidden, batch, options, this.logitsBytes);
+    } else {
+      await sendTensor(ops, this.groups.pp!, pp + 1, x);
+    }
+    let open = true;
+    const release = () => {
+      if (open) arena.release();
+      open = false;
+    };
+    if (!options.train) release();
+    return {
+      ...(head ? { output: head.output } : {}),
+      release,
+      backward: async (grad = {}) => {
+        if (!open || !options.train)
+          throw new ConfigError('backward of a pass that was released or not run with train: true');
+        const dx = arena.empty([b.t, h]);
+        if (head) {
+          const dHidden = arena.empty([b.t, h]);
+          await head.backward(grad, dHidden);
+          finalNormBackward(shard, x, stats, dHidden, dx);
+          arena.drop(dHidden);
+        } else {
+          await recvTensor(ops, this.groups.pp!, pp + 1, dx);
+        }
+        await this.backwardBlocks(b, inputs, saved, dx);
+        if (shard.isFirstStage) embedBackward(shard, b, dx);
+        else await sendTensor(ops, this.groups.pp!, pp - 1, dx);
+        release();
+      },
+    };
+  }
+
+  private async backwardBlocks(
+    b: BatchTensors,
+    inputs: readonly Tensor[],
+    saved: readonly (BlockSaved | undefined)[],
+    dx: Tensor,
+  ): Promise<void> {
+    for (let i = this.blocks.length - 1; i >= 0; i--) {
+      const block = this.blocks[i]!;
+      const again = new Arena(this.ops);
+      const s = saved[i] ?? (await block.forward(again, inputs[i]!, b, { train: true })).saved!;
+      await block.backward(s, b, dx);
+      again.release();
+    }
+  }
+
+  finishGradients(): Promise<void> {
+    return syncGradients(this);
+  }
+
+  generate(
+    prompts: PackedBatch & { readonly seeds: Uint32Array },
+    gconfig: GenerationHyperparameters,
+    options: GenerateOptions,
+  ): Promise<GenerateOutput> {
+    return generate(this, prompts, gconfig, options);
+  }
+
+  free(): void {
+    this.ops.free(...this.params, ...(this.grads ?? []), ...(this.cosSin ? [this.cosSin] : []));
+  }
+}

@@ -1,0 +1,81 @@
+/** What the layers need to know of a packed batch: positions and who attends to whom. Integers on the host, then on the device. */
+import { DataError, type Arena, type PackedBatch, type Tensor } from '@realhf/api';
+
+export interface BatchTensors {
+  /** Tokens. */
+  readonly t: number;
+  readonly tokens: Int32Array;
+  /** i32 [t] on the device. */
+  readonly ids: Tensor;
+  /** i32 [t], restarting at 0 in every sequence. */
+  readonly positions: Int32Array;
+  readonly positionIds: Tensor;
+  /** u32 [t, 2]: keys that a query attends, queries that attend a key. */
+  readonly kvRange: Tensor;
+  readonly qRange: Tensor;
+}
+
+/** Positions in each packed sequence; DataError when one is longer than maxPositions or a token is not in the vocabulary. */
+export function positionsOf(
+  batch: PackedBatch,
+  maxPositions: number,
+  vocabSize: number,
+): Int32Array {
+  const { tokens, cuSeqlens } = batch;
+  const positions = new Int32Array(tokens.length);
+  for (let s = 0; s + 1 < cuSeqlens.length; s++) {
+    const begin = cuSeqlens[s]!;
+    const end = cuSeqlens[s + 1]!;
+    if (end - begin > maxPositions) {
+      throw new DataError(
+        `sequence ${s} has ${end - begin} tokens, the model's context is ${maxPositions}; truncate it or use a model with a longer one`,
+      );
+    }
+    for (let i = begin; i < end; i++) positions[i] = i - begin;
+  }
+  for (let i = 0; i < tokens.length; i++) {
+    if (!(tokens[i]! >= 0 && tokens[i]! < vocabSize))
+      throw new DataError(
+        `token id ${tokens[i]!} at packed index ${i} is outside the vocabulary of ${vocabSize}`,
+      );
+  }
+  return positions;
+}
+
+/** Causal ranges: query i of a sequence attends its keys 0…i, so key j is attended by queries j…end. */
+export function causalRanges(cuSeqlens: Int32Array): { kvRange: Uint32Array; qRange: Uint32Array } {
+  const t = cuSeqlens[cuSeqlens.length - 1]!;
+  const kvRange = new Uint32Array(2 * t);
+  const qRange = new Uint32Array(2 * t);
+  for (let s = 0; s + 1 < cuSeqlens.length; s++) {
+    const begin = cuSeqlens[s]!;
+    const end = cuSeqlens[s + 1]!;
+    for (let i = begin; i < end; i++) {
+      kvRange[2 * i] = begin;
+      kvRange[2 * i + 1] = i + 1;
+      qRange[2 * i] = i;
+      qRange[2 * i + 1] = end;
+    }
+  }
+  return { kvRange, qRange };
+}
+
+export function uploadBatch(
+  arena: Arena,
+  batch: PackedBatch,
+  maxPositions: number,
+  vocabSize: number,
+): BatchTensors {
+  const positions = positionsOf(batch, maxPositions, vocabSize);
+  const { kvRange, qRange } = causalRanges(batch.cuSeqlens);
+  const t = batch.tokens.length;
+  return {
+    t,
+    tokens: batch.tokens,
+    positions,
+    ids: arena.fromHost(batch.tokens, [t], 'i32'),
+    positionIds: arena.fromHost(positions, [t], 'i32'),
+    kvRange: arena.fromHost(kvRange, [t, 2], 'u32'),
+    qRange: arena.fromHost(qRange, [t, 2], 'u32'),
+  };
+}

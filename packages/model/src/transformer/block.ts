@@ -1,0 +1,302 @@
+/**
+ * One transformer block on packed tokens: x += attn(norm x); x += mlp(norm x). Cut at the two all-reduces of
+ * tensor parallelism (Megatron-LM, arXiv 1909.08053), which are nothing on one device.
+ * `forward` returns a new residual stream and leaves its input alone, so a checkpointed block keeps only x.
+ */
+import { Arena, type Ops, type Strided, type Tensor } from '@realhf/api';
+
+import type { BatchTensors } from './batch.js';
+import type { Shard } from './shard.js';
+
+/** Where keys and values of a block are kept during generation: rows of nKvHeads·headDim. */
+export interface KvCache {
+  readonly k: Tensor;
+  readonly v: Tensor;
+}
+
+/** What backward needs of forward. */
+export interface BlockSaved {
+  readonly x: Tensor;
+  readonly stats1: Tensor;
+  readonly n1: Tensor;
+  readonly qkv: Tensor;
+  readonly attn: Tensor;
+  readonly lse: Tensor;
+  readonly x1: Tensor;
+  readonly stats2: Tensor;
+  readonly n2: Tensor;
+  /** Before the activation: [t, 2·inner] (gated) or [t, inner]. */
+  readonly pre: Tensor;
+  readonly act: Tensor;
+}
+
+export interface QkvViews {
+  readonly q: Strided;
+  readonly k: Strided;
+  readonly v: Strided;
+}
+
+export class Block {
+  private readonly shard: Shard;
+  private readonly ops: Ops;
+  private readonly layer: number;
+  private readonly cosSin: Tensor | undefined;
+
+  /** `layer` from 1; cosSin from rope-table. */
+  constructor(shard: Shard, layer: number, cosSin: Tensor | undefined) {
+    this.shard = shard;
+    this.ops = shard.ops;
+    this.layer = layer;
+    this.cosSin = cosSin;
+  }
+
+  private name(part: string): string {
+    return `${this.layer}.${part}`;
+  }
+  get scale(): number {
+    const { attentionScale, scaleAttentionByInverseLayer } = this.shard.config;
+    return scaleAttentionByInverseLayer ? attentionScale / this.layer : attentionScale;
+  }
+  get inner(): number {
+    return this.shard.config.intermediateDim / this.shard.groups.tpSize;
+  }
+
+  norm(part: 'attn.ln' | 'mlp.ln', x: Tensor, out: Tensor, stats: Tensor): void {
+    this.ops.norm({ ...this.normArgs(part, x), out, stats });
+  }
+  private normArgs(part: string, x: Tensor) {
+    const { norm: kind, normEps: eps } = this.shard.config;
+    const bias = this.shard.maybe(this.name(`${part}.bias`));
+    return {
+      x,
+      weight: this.shard.w(this.name(`${part}.weight`)),
+      kind,
+      eps,
+      ...(bias ? { bias } : {}),
+    };
+  }
+
+  /** q, k, v as columns of the fused projection. */
+  qkvViews(qkv: Tensor): QkvViews {
+    const { nHeads, nKvHeads } = this.shard.heads;
+    const d = this.shard.config.headDim;
+    const stride = (nHeads + 2 * nKvHeads) * d;
+    return {
+      q: { tensor: qkv, offset: 0, stride },
+      k: { tensor: qkv, offset: nHeads * d, stride },
+      v: { tensor: qkv, offset: (nHeads + nKvHeads) * d, stride },
+    };
+  }
+  get qkvWidth(): number {
+    const { nHeads, nKvHeads } = this.shard.heads;
+    return (nHeads + 2 * nKvHeads) * this.shard.config.headDim;
+  }
+  get attnWidth(): number {
+    return this.shard.heads.nHeads * this.shard.config.headDim;
+  }
+
+  /** norm, projection and rotation; `positions` as in Ops.rope. */
+  project(
+    x: Tensor,
+    n1: Tensor,
+    stats1: Tensor,
+    qkv: Tensor,
+    positions: { tensor: Tensor; stride?: number; offset?: number },
+  ): void {
+    this.norm('attn.ln', x, n1, stats1);
+    this.shard.linear(n1, this.name('attn.qkv'), qkv);
+    this.rope(qkv, positions, false);
+  }
+  private rope(
+    qkv: Tensor,
+    positions: { tensor: Tensor; stride?: number; offset?: number },
+    inverse: boolean,
+  ): void {
+    if (!this.cosSin) return;
+    const { q, k } = this.qkvViews(qkv);
+    const { headDim } = this.shard.config;
+    const common = {
+      rows: qkv.shape[0]!,
+      headDim,
+      rotaryDim: headDim,
+      positions: positions.tensor,
+      positionStride: positions.stride ?? 1,
+      positionOffset: positions.offset ?? 0,
+      cosSin: this.cosSin,
+      inverse,
+    };
+    this.ops.rope({ ...common, x: q, nHeads: this.shard.heads.nHeads });
+    this.ops.rope({ ...common, x: k, nHeads: this.shard.heads.nKvHeads });
+  }
+  attentionSpec() {
+    const { nHeads, nKvHeads, qHeadOffset, kvHeadOffset, group } = this.shard.heads;
+    return {
+      nHeads,
+      nKvHeads,
+      headDim: this.shard.config.headDim,
+      scale: this.scale,
+      qHeadOffset,
+      kvHeadOffset,
+      group,
+    };
+  }
+
+  /** out = x + f(…)·Wᵀ: on one device straight into a copy of x, with tensor parallelism through an all-reduce. */
+  private async residual(x: Tensor, inner: Tensor, name: string, out: Tensor): Promise<void> {
+    if (this.shard.groups.tpSize === 1) {
+      this.ops.copy(x, out);
+      this.shard.linear(inner, this.name(name), out, { accumulate: true });
+      return;
+    }
+    this.shard.linear(inner, this.name(name), out, { rowParallel: true });
+    await this.shard.allReduce(out);
+    this.ops.add(out, x, out);
+  }
+  async attnOutput(x: Tensor, attn: Tensor, x1: Tensor): Promise<void> {
+    await this.residual(x, attn, 'attn.o', x1);
+  }
+
+  /** x2 = x1 + mlp(norm x1). */
+  async mlp(
+    x1: Tensor,
+    n2: Tensor,
+    stats2: Tensor,
+    pre: Tensor,
+    act: Tensor,
+    x2: Tensor,
+  ): Promise<void> {
+    const { mlp, activation } = this.shard.config;
+    this.norm('mlp.ln', x1, n2, stats2);
+    if (mlp === 'gated') {
+      this.shard.linear(n2, this.name('mlp.gate_up'), pre);
+      this.ops.gatedActivation(activation, pre, act);
+    } else {
+      this.shard.linear(n2, this.name('mlp.fc'), pre);
+      this.ops.activation(activation, pre, act);
+    }
+    await this.residual(x1, act, 'mlp.down', x2);
+  }
+  get preWidth(): number {
+    return this.shard.config.mlp === 'gated' ? 2 * this.inner : this.inner;
+  }
+
+  /**
+   * x [t, hidden] → a new [t, hidden], made in `out`. With `cache`, keys and values also go to its rows `cacheRows`
+   * (u32 [t]). Tensors of `saved` live in `out` too (train); otherwise they are freed.
+   */
+  async forward(
+    out: Arena,
+    x: Tensor,
+    batch: BatchTensors,
+    options: { train: boolean; cache?: KvCache; cacheRows?: Tensor },
+  ): Promise<{ x: Tensor; saved?: BlockSaved }> {
+    const { t } = batch;
+    const h = this.shard.config.hiddenDim;
+    const a = options.train ? out : new Arena(this.ops);
+    const stats1 = a.empty([t, 2]);
+    const n1 = a.empty([t, h]);
+    const qkv = a.empty([t, this.qkvWidth]);
+    const attn = a.empty([t, this.attnWidth]);
+    const lse = a.empty([t, this.shard.heads.nHeads]);
+    const x1 = a.empty([t, h]);
+    const stats2 = a.empty([t, 2]);
+    const n2 = a.empty([t, h]);
+    const pre = a.empty([t, this.preWidth]);
+    const act = a.empty([t, this.inner]);
+    const x2 = out.empty([t, h]);
+    this.project(x, n1, stats1, qkv, { tensor: batch.positionIds });
+    const views = this.qkvViews(qkv);
+    if (options.cache && options.cacheRows) {
+      const columns = this.shard.heads.nKvHeads * this.shard.config.headDim;
+      this.ops.scatterRows({
+        src: views.k,
+        index: options.cacheRows,
+        rows: t,
+        columns,
+        dst: options.cache.k,
+      });
+      this.ops.scatterRows({
+        src: views.v,
+        index: options.cacheRows,
+        rows: t,
+        columns,
+        dst: options.cache.v,
+      });
+    }
+    this.ops.attention({
+      ...views,
+      ...this.attentionSpec(),
+      kvRange: batch.kvRange,
+      out: attn,
+      lse,
+      tQ: t,
+    });
+    await this.attnOutput(x, attn, x1);
+    await this.mlp(x1, n2, stats2, pre, act, x2);
+    if (options.train)
+      return { x: x2, saved: { x, stats1, n1, qkv, attn, lse, x1, stats2, n2, pre, act } };
+    a.release();
+    return { x: x2 };
+  }
+
+  /** dx [t, hidden] holds d loss / d output and becomes d loss / d input. */
+  async backward(saved: BlockSaved, batch: BatchTensors, dx: Tensor): Promise<void> {
+    const { t } = batch;
+    const { hiddenDim: h, mlp, activation } = this.shard.config;
+    const a = new Arena(this.ops);
+    const dAct = a.empty([t, this.inner]);
+    this.shard.linearBackward(saved.act, this.name('mlp.down'), dx, dAct);
+    const dPre = mlp === 'gated' ? a.empty([t, 2 * this.inner]) : dAct;
+    if (mlp === 'gated') this.ops.gatedActivationBackward(activation, saved.pre, dAct, dPre);
+    else this.ops.activationBackward(activation, saved.pre, dAct, dPre);
+    const dn = a.empty([t, h]);
+    this.shard.linearBackward(
+      saved.n2,
+      this.name(mlp === 'gated' ? 'mlp.gate_up' : 'mlp.fc'),
+      dPre,
+      dn,
+    );
+    await this.shard.allReduce(dn);
+    this.normBackward('mlp.ln', saved.x1, saved.stats2, dn, dx);
+
+    const dAttn = a.empty([t, this.attnWidth]);
+    this.shard.linearBackward(saved.attn, this.name('attn.o'), dx, dAttn);
+    const dqkv = a.empty([t, this.qkvWidth]);
+    const views = this.qkvViews(saved.qkv);
+    const d = this.qkvViews(dqkv);
+    this.ops.attentionBackward({
+      ...views,
+      ...this.attentionSpec(),
+      kvRange: batch.kvRange,
+      qRange: batch.qRange,
+      out: saved.attn,
+      lse: saved.lse,
+      dOut: dAttn,
+      tQ: t,
+      tKv: t,
+      dq: d.q,
+      dk: d.k,
+      dv: d.v,
+    });
+    this.rope(dqkv, { tensor: batch.positionIds }, true);
+    this.shard.linearBackward(saved.n1, this.name('attn.qkv'), dqkv, dn);
+    await this.shard.allReduce(dn);
+    this.normBackward('attn.ln', saved.x, saved.stats1, dn, dx);
+    a.release();
+  }
+
+  private normBackward(part: string, x: Tensor, stats: Tensor, dOut: Tensor, dx: Tensor): void {
+    const bias = this.shard.has(this.name(`${part}.bias`))
+      ? { dBias: this.shard.g(this.name(`${part}.bias`)) }
+      : {};
+    this.ops.normBackward({
+      ...this.normArgs(part, x),
+      stats,
+      dOut,
+      dx,
+      dWeight: this.shard.g(this.name(`${part}.weight`)),
+      ...bias,
+      accumulate: true,
+    });
+  }
+}

@@ -1,0 +1,251 @@
+/**
+ * Heads on the final hidden states. The actor's never holds [tokens, vocab] unless one chunk is enough: logits of a
+ * chunk of rows are reduced to log-prob, log-sum-exp and entropy, and made again in backward when there are more.
+ */
+import {
+  Arena,
+  type ForwardOptions,
+  type ForwardOutput,
+  type PackedBatch,
+  type Tensor,
+} from '@realhf/api';
+
+import { headName } from './final-norm.js';
+import type { Shard } from './shard.js';
+import { combineShards, localLabels, maskRows, vocabRows } from './vocab-rows.js';
+
+export interface HeadGrad {
+  dLogProbs?: Float32Array;
+  dEntropy?: Float32Array;
+  dValues?: Float32Array;
+}
+export interface HeadPass {
+  readonly output: ForwardOutput;
+  /** dHidden [t, hidden] is overwritten. */
+  backward(grad: HeadGrad, dHidden: Tensor): Promise<void>;
+}
+
+const align = (n: number) => Math.ceil(n / 64) * 64;
+
+/** Rows of logits per chunk: a multiple of 64 within `bytes`. */
+export function chunkRows(rows: number, vocab: number, bytes: number): number {
+  return Math.max(64, Math.min(align(rows), Math.floor(bytes / (4 * vocab) / 64) * 64));
+}
+
+/** values [t] = hidden · wᵀ. */
+export async function criticHead(shard: Shard, arena: Arena, hidden: Tensor): Promise<HeadPass> {
+  const { ops } = shard;
+  const t = hidden.shape[0]!;
+  const w = shard.w(headName(shard));
+  const values = arena.empty([t, 1]);
+  ops.matmul({ a: hidden, b: w, out: values, transB: true });
+  return {
+    output: { values: await ops.read(values) },
+    backward: async ({ dValues }, dHidden) => {
+      const dv = arena.fromHost(dValues ?? new Float32Array(t), [t, 1]);
+      ops.matmul({ a: dv, b: w, out: dHidden });
+      ops.matmul({
+        a: dv,
+        b: hidden,
+        out: shard.g(headName(shard)),
+        transA: true,
+        accumulate: true,
+      });
+      await Promise.resolve();
+    },
+  };
+}
+
+export async function actorHead(
+  shard: Shard,
+  arena: Arena,
+  hidden: Tensor,
+  batch: PackedBatch,
+  options: ForwardOptions,
+  logitsBytes: number,
+): Promise<HeadPass> {
+  const { ops, config, groups } = shard;
+  const w = shard.w(headName(shard));
+  const vocabLocal = w.shape[0]!;
+  const vocabOffset = groups.coordinates.tp * vocabLocal;
+  const h = config.hiddenDim;
+  const { rows, entries, labels, shifted } = vocabRows(batch, options.needed);
+  const n = rows.length;
+  const output: { logProbs: Float32Array; entropy?: Float32Array; logits?: Float32Array } = {
+    logProbs: new Float32Array(shifted),
+  };
+  if (options.entropy) output.entropy = new Float32Array(shifted);
+  if (options.logits) output.logits = await allLogits(shard, hidden, w, logitsBytes);
+  if (n === 0) {
+    return {
+      output,
+      backward: (_, dHidden) => {
+        ops.fill(dHidden, 0);
+        return Promise.resolve();
+      },
+    };
+  }
+  const chunk = chunkRows(n, vocabLocal, logitsBytes);
+  const padded = align(n);
+  const index = arena.fromHost(rows, [n], 'u32');
+  const picked = arena.empty([padded, h]);
+  ops.gatherRows(hidden, index, ops.view(picked, 0, [n, h]));
+  const mine = localLabels(labels, vocabOffset, vocabLocal);
+  const labelIds = arena.empty([padded], 'i32');
+  ops.write(labelIds, mine);
+  const words = Math.ceil(vocabLocal / 32);
+  const mask = options.mask ? arena.empty([padded, words], 'u32') : undefined;
+  if (mask && options.mask)
+    ops.write(mask, maskRows(options.mask, rows, config.vocabSize, vocabOffset, vocabLocal));
+  /** logProbs ‖ lse ‖ entropy. */
+  const scores = arena.empty([3, padded]);
+  const part = (k: number, begin: number, count: number) =>
+    ops.view(scores, k * padded + begin, [count]);
+  const wantEntropy = options.entropy === true || groups.tpSize > 1;
+  const temperature = options.temperature ?? 1;
+  const chunkArgs = (begin: number, count: number, logits: Tensor) => ({
+    logits,
+    labels: ops.view(labelIds, begin, [count]),
+    temperature,
+    lse: part(1, begin, count),
+    ...(wantEntropy ? { entropy: part(2, begin, count) } : {}),
+    ...(mask ? { mask: ops.view(mask, begin * words, [count, words]) } : {}),
+  });
+  const computeLogits = (begin: number, count: number, logits: Tensor) => {
+    ops.matmul({ a: ops.view(picked, begin * h, [count, h]), b: w, out: logits, transB: true });
+  };
+  const single = n <= chunk;
+  const keep = single && options.train;
+  const work = new Arena(ops);
+  const logitsOf = (count: number) => (keep ? arena : work).empty([count, vocabLocal]);
+  let kept: Tensor | undefined;
+  for (let begin = 0; begin < n; begin += chunk) {
+    const count = Math.min(chunk, n - begin);
+    const logits = logitsOf(count);
+    computeLogits(begin, count, logits);
+    ops.logProbs({ ...chunkArgs(begin, count, logits), logProbs: part(0, begin, count) });
+    if (keep) kept = logits;
+    else work.release();
+  }
+  const flat = await ops.read(scores);
+  const local = {
+    logProbs: flat.subarray(0, n),
+    lse: flat.subarray(padded, padded + n),
+    entropy: flat.subarray(2 * padded, 2 * padded + n),
+    labels: mine,
+  };
+  const whole =
+    groups.tp && groups.tpSize > 1 ? await combine(shard, local, labels, vocabLocal) : local;
+  if (groups.tpSize > 1) {
+    ops.write(scores, whole.lse, padded);
+    ops.write(scores, whole.entropy, 2 * padded);
+  }
+  entries.forEach((e, i) => {
+    output.logProbs[e] = whole.logProbs[i]!;
+    if (output.entropy) output.entropy[e] = whole.entropy[i]!;
+  });
+
+  const backward = async (grad: HeadGrad, dHidden: Tensor) => {
+    const dPicked = arena.empty([padded, h]);
+    const pick = (g: Float32Array | undefined) => {
+      if (!g) return undefined;
+      const t = arena.empty([padded]);
+      ops.write(
+        t,
+        Float32Array.from(entries, (e) => g[e]!),
+      );
+      return t;
+    };
+    const dLogProbs = pick(grad.dLogProbs ?? new Float32Array(shifted))!;
+    const dEntropy = pick(grad.dEntropy);
+    for (let begin = 0; begin < n; begin += chunk) {
+      const count = Math.min(chunk, n - begin);
+      const logits = kept ?? work.empty([count, vocabLocal]);
+      if (!kept) computeLogits(begin, count, logits);
+      ops.logProbsBackward({
+        ...chunkArgs(begin, count, logits),
+        dLogProbs: ops.view(dLogProbs, begin, [count]),
+        ...(dEntropy ? { dEntropy: ops.view(dEntropy, begin, [count]) } : {}),
+        dLogits: logits,
+      });
+      const x = ops.view(picked, begin * h, [count, h]);
+      ops.matmul({ a: logits, b: w, out: ops.view(dPicked, begin * h, [count, h]) });
+      ops.matmul({
+        a: logits,
+        b: x,
+        out: shard.g(headName(shard)),
+        transA: true,
+        accumulate: true,
+      });
+      work.release();
+    }
+    const dRows = ops.view(dPicked, 0, [n, h]);
+    await shard.allReduce(dRows);
+    ops.fill(dHidden, 0);
+    ops.scatterRows({
+      src: { tensor: dPicked, offset: 0, stride: h },
+      index,
+      rows: n,
+      columns: h,
+      dst: dHidden,
+    });
+  };
+  return { output, backward };
+}
+
+async function combine(
+  shard: Shard,
+  local: { logProbs: Float32Array; lse: Float32Array; entropy: Float32Array },
+  labels: Int32Array,
+  vocabLocal: number,
+) {
+  const comm = shard.groups.tp!;
+  const n = labels.length;
+  const mine = new Float32Array(3 * n);
+  mine.set(local.logProbs, 0);
+  mine.set(local.lse, n);
+  mine.set(local.entropy, 2 * n);
+  const all = new Float32Array(3 * n * comm.size);
+  await comm.allGather(mine, all);
+  return combineShards(
+    Array.from({ length: comm.size }, (_, r) => ({
+      logProbs: all.subarray(3 * n * r, 3 * n * r + n),
+      lse: all.subarray(3 * n * r + n, 3 * n * r + 2 * n),
+      entropy: all.subarray(3 * n * r + 2 * n, 3 * n * (r + 1)),
+      labels: localLabels(labels, r * vocabLocal, vocabLocal),
+    })),
+  );
+}
+
+/** The full logits [rows of hidden, vocab] on the host; gathered over tensor-parallel ranks. */
+export async function allLogits(
+  shard: Shard,
+  hidden: Tensor,
+  w: Tensor,
+  logitsBytes: number,
+): Promise<Float32Array> {
+  const { ops, groups } = shard;
+  const [t, h] = [hidden.shape[0]!, hidden.shape[1]!];
+  const vocabLocal = w.shape[0]!;
+  const chunk = chunkRows(t, vocabLocal, logitsBytes);
+  const local = new Float32Array(t * vocabLocal);
+  for (let begin = 0; begin < t; begin += chunk) {
+    const count = Math.min(chunk, t - begin);
+    const logits = ops.empty([count, vocabLocal]);
+    ops.matmul({ a: ops.view(hidden, begin * h, [count, h]), b: w, out: logits, transB: true });
+    local.set(await ops.read(logits), begin * vocabLocal);
+    ops.free(logits);
+  }
+  if (!groups.tp || groups.tpSize === 1) return local;
+  const all = new Float32Array(local.length * groups.tpSize);
+  await groups.tp.allGather(local, all);
+  const out = new Float32Array(all.length);
+  const vocab = vocabLocal * groups.tpSize;
+  for (let r = 0; r < groups.tpSize; r++) {
+    for (let i = 0; i < t; i++) {
+      const from = r * local.length + i * vocabLocal;
+      out.set(all.subarray(from, from + vocabLocal), i * vocab + r * vocabLocal);
+    }
+  }
+  return out;
+}

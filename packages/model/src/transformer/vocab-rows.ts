@@ -1,0 +1,97 @@
+/** Which rows an actor head computes, what their labels are, and where their results go. Integers only. */
+import { ConfigError, type ForwardOptions, type PackedBatch } from '@realhf/api';
+
+export interface VocabRows {
+  /** u32: token rows t whose next token is scored. */
+  readonly rows: Uint32Array;
+  /** Shifted entry (of Σ(L−1)) of each row. */
+  readonly entries: Uint32Array;
+  /** Next token of each row. */
+  readonly labels: Int32Array;
+  /** Σ(L−1). */
+  readonly shifted: number;
+}
+
+export function vocabRows(batch: PackedBatch, needed?: Uint8Array): VocabRows {
+  const { tokens, cuSeqlens } = batch;
+  const rows: number[] = [];
+  const entries: number[] = [];
+  const labels: number[] = [];
+  let entry = 0;
+  for (let s = 0; s + 1 < cuSeqlens.length; s++) {
+    for (let t = cuSeqlens[s]!; t < cuSeqlens[s + 1]! - 1; t++, entry++) {
+      if (needed && needed[entry] === 0) continue;
+      rows.push(t);
+      entries.push(entry);
+      labels.push(tokens[t + 1]!);
+    }
+  }
+  return {
+    rows: Uint32Array.from(rows),
+    entries: Uint32Array.from(entries),
+    labels: Int32Array.from(labels),
+    shifted: entry,
+  };
+}
+
+/** Labels in a vocabulary shard: the local row, −1 where another rank has it. */
+export function localLabels(
+  labels: Int32Array,
+  vocabOffset: number,
+  vocabLocal: number,
+): Int32Array {
+  return labels.map((l) =>
+    l >= vocabOffset && l < vocabOffset + vocabLocal ? l - vocabOffset : -1,
+  );
+}
+
+/** Words of the kept-token bitmask of these rows, cut to the vocabulary shard. */
+export function maskRows(
+  mask: NonNullable<ForwardOptions['mask']>,
+  rows: Uint32Array,
+  vocab: number,
+  vocabOffset: number,
+  vocabLocal: number,
+): Uint32Array {
+  const words = Math.ceil(vocab / 32);
+  const local = Math.ceil(vocabLocal / 32);
+  if (vocabLocal !== vocab && vocabLocal % 32 !== 0) {
+    throw new ConfigError(
+      `a logits mask over a vocabulary shard of ${vocabLocal} tokens needs a multiple of 32; use another tensor-parallel size`,
+    );
+  }
+  const out = new Uint32Array(rows.length * local);
+  rows.forEach((t, i) => {
+    const from = t * words + Math.floor(vocabOffset / 32);
+    out.set(mask.subarray(from, from + local), i * local);
+  });
+  return out;
+}
+
+/** Log-sum-exp, log-prob and entropy over all vocabulary shards from those of each shard. */
+export function combineShards(
+  parts: readonly {
+    logProbs: Float32Array;
+    lse: Float32Array;
+    entropy: Float32Array;
+    labels: Int32Array;
+  }[],
+): { logProbs: Float32Array; lse: Float32Array; entropy: Float32Array } {
+  const n = parts[0]!.lse.length;
+  const out = {
+    logProbs: new Float32Array(n),
+    lse: new Float32Array(n),
+    entropy: new Float32Array(n),
+  };
+  for (let i = 0; i < n; i++) {
+    const top = Math.max(...parts.map((p) => p.lse[i]!));
+    const lse = top + Math.log(parts.reduce((s, p) => s + Math.exp(p.lse[i]! - top), 0));
+    out.lse[i] = lse;
+    const owner = parts.find((p) => p.labels[i]! >= 0);
+    if (owner) out.logProbs[i] = owner.logProbs[i]! + owner.lse[i]! - lse;
+    // The mean of z/T under the shard's own softmax is lse − H; weighted by the shard's mass it adds up.
+    out.entropy[i] =
+      lse - parts.reduce((s, p) => s + Math.exp(p.lse[i]! - lse) * (p.lse[i]! - p.entropy[i]!), 0);
+  }
+  return out;
+}
