@@ -33,7 +33,9 @@ export function reorderToBalancedBatches(
     const batch = heap[0]!;
     batchOf[item] = batch;
     totals[batch]! += sizes[item]!;
-    if (++counts[batch]! === perBatch) heap[0] = heap[--live]!;
+    const count = counts[batch]! + 1;
+    counts[batch] = count;
+    if (count === perBatch) heap[0] = heap[--live]!;
     siftDown(heap, live, totals);
   }
 
@@ -58,8 +60,10 @@ function descending(values: ArrayLike<number>, n: number): Int32Array {
 
 /** Restores a min-heap of batches by (total, batch) whose root has grown. */
 function siftDown(heap: Int32Array, live: number, totals: Float64Array): void {
-  const before = (a: number, b: number) =>
-    totals[a]! < totals[b]! || (totals[a]! === totals[b]! && a < b);
+  const before = (a: number, b: number) => {
+    const difference = totals[a]! - totals[b]!;
+    return difference < 0 || (difference === 0 && a < b);
+  };
   for (let i = 0; ;) {
     const left = 2 * i + 1;
     if (left >= live) return;

@@ -23,8 +23,8 @@ export function countParts(sizes: ArrayLike<number>, budget: TokenBudget = {}): 
     );
   let parts = 0;
   let room = -1;
-  for (let i = 0; i < sizes.length; i++) {
-    const size = Math.min(sizes[i]!, maxTokens);
+  for (const whole of Array.from(sizes)) {
+    const size = Math.min(whole, maxTokens);
     if (room < size) {
       parts++;
       room = maxTokens;
