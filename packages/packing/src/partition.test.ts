@@ -147,6 +147,7 @@ describe('2,048 sizes into 32 parts', () => {
     ['all equal but one', make((i) => (i === 700 ? 513 : 512))],
     ['one giant', make((i) => (i === 1000 ? 10_000_000 : uniform()))],
     ['two giants', make((i) => (i === 300 ? 9_000_000 : i === 1500 ? 5_000_000 : uniform()))],
+    ['a hundred giants', make(() => (random() < 0.05 ? Math.floor(random() * 1e6) : uniform()))],
     ['many zeros', make(() => (random() < 0.95 ? 0 : uniform()))],
     ['nearly all zeros', make(() => (random() < 0.99 ? 0 : uniform()))],
     ['heavy tail', make(() => Math.floor(1 / (random() + 1e-7)))],
