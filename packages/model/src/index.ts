@@ -16,3 +16,12 @@ export {
   type Part,
   type Range,
 } from './params/tensor-slices.js';
+export { configFromHf, configToHf, familyOfHf, hfFamilies } from './hf/families.js';
+export type { HfConfig, HfFamily, TensorMapping } from './hf/family.js';
+export {
+  weightsFromHf,
+  weightsToHf,
+  type HfTensor,
+  type TensorSource,
+  type WeightsFromHfOptions,
+} from './hf/weights.js';
