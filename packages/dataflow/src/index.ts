@@ -1,6 +1,16 @@
 export * from './algorithms/ppo.js';
 export * from './algorithms/rw.js';
 export * from './algorithms/sft.js';
+export * from './buffer.js';
+export * from './data-source.js';
 export * from './draw-graph.js';
+export * from './exp-control.js';
 export * from './graph.js';
+export * from './master.js';
+export type { MasterState } from './master-state.js';
 export * from './nearest.js';
+export * from './protocol.js';
+export * from './run-plan.js';
+export * from './step-run.js';
+export * from './stream.js';
+export * from './worker.js';

@@ -1,0 +1,100 @@
+/** One step while it runs, and the record that it leaves. Pure bookkeeping; the master drives it. */
+import { totalLength, type SequenceSample, type Stats } from '@realhf/api';
+import type { Graph } from './graph.js';
+import type { StepPosition } from './protocol.js';
+
+export interface StepRecord extends StepPosition {
+  /** Steps of the whole training, for progress and remaining time. */
+  readonly totalSteps: number;
+  /** Items of the step in order of arrival. */
+  readonly ids: readonly string[];
+  /** By MFC. Of several calls: the mean, or the sum of names that end in `_sum`. */
+  readonly stats: Readonly<Record<string, Stats>>;
+  /** By MFC, on the worker, summed over calls. */
+  readonly seconds: Readonly<Record<string, number>>;
+  /** By MFC, summed over calls: total length of the longest key that it reads or makes. */
+  readonly tokens: Readonly<Record<string, number>>;
+  /** From the request for data to the last reply, by the master's clock. */
+  readonly stepSeconds: number;
+  readonly endOfEpoch: boolean;
+  /** No step follows. */
+  readonly last: boolean;
+  /** Time to save, and `state()` is possible now. */
+  readonly save: boolean;
+  /** By model key, when it was time to evaluate. */
+  readonly evalStats?: Readonly<Record<string, Stats>>;
+  /** Things to tell the user, e.g. items dropped at the end of an epoch. */
+  readonly notes: readonly string[];
+}
+
+interface Calls {
+  started: number;
+  done: number;
+  readonly stats: Stats[];
+  seconds: number;
+  tokens: number;
+}
+
+export class StepRun {
+  readonly at: StepPosition;
+  readonly ids: readonly string[];
+  readonly began: number;
+  private readonly graph: Graph;
+  private readonly calls: ReadonlyMap<string, Calls>;
+
+  constructor(graph: Graph, at: StepPosition, ids: readonly string[], began: number) {
+    this.graph = graph;
+    this.at = at;
+    this.ids = ids;
+    this.began = began;
+    this.calls = new Map(
+      graph.order.map((n) => [n, { started: 0, done: 0, stats: [], seconds: 0, tokens: 0 }]),
+    );
+  }
+
+  get finished(): boolean {
+    return this.graph.order.every((n) => this.isDone(n));
+  }
+  /** All calls of the MFC have been started. */
+  isStarted(mfc: string): boolean {
+    return this.calls.get(mfc)!.started === this.graph.nodes.get(mfc)!.callsPerStep;
+  }
+  isDone(mfc: string): boolean {
+    return this.calls.get(mfc)!.done === this.graph.nodes.get(mfc)!.callsPerStep;
+  }
+
+  start(mfc: string): void {
+    this.calls.get(mfc)!.started += 1;
+  }
+  finish(mfc: string, seconds: number, stats: Stats, samples: readonly SequenceSample[]): void {
+    const c = this.calls.get(mfc)!;
+    c.done += 1;
+    c.seconds += seconds;
+    c.stats.push(stats);
+    c.tokens += Math.max(0, ...samples.flatMap((s) => Object.values(s.seqlens).map(totalLength)));
+  }
+
+  /** Everything but what only the master knows. */
+  summary(): Pick<StepRecord, 'ids' | 'stats' | 'seconds' | 'tokens'> & StepPosition {
+    const by = <T>(f: (c: Calls) => T) =>
+      Object.fromEntries([...this.calls].map(([n, c]) => [n, f(c)]));
+    return {
+      ...this.at,
+      ids: this.ids,
+      stats: by((c) => mergeStats(c.stats)),
+      seconds: by((c) => c.seconds),
+      tokens: by((c) => c.tokens),
+    };
+  }
+}
+
+/** Means over the calls that have the name; sums for names that end in `_sum`. */
+export function mergeStats(all: readonly Stats[]): Stats {
+  const merged: Stats = {};
+  for (const name of new Set(all.flatMap((s) => Object.keys(s)))) {
+    const values = all.flatMap((s) => (s[name] === undefined ? [] : [s[name]]));
+    const sum = values.reduce((a, b) => a + b, 0);
+    merged[name] = name.endsWith('_sum') ? sum : sum / values.length;
+  }
+  return merged;
+}
