@@ -1,0 +1,194 @@
+/** Ops on one WebGPU device: every method is a launcher of ops/, recorded by one Recorder. */
+import {
+  DeviceError,
+  type AdamArgs,
+  type AttentionArgs,
+  type AttentionBackwardArgs,
+  type Activation,
+  type DType,
+  type HostArray,
+  type LogProbBackwardArgs,
+  type LogProbForwardArgs,
+  type MatmulArgs,
+  type Ops,
+  type SampleArgs,
+  type Tensor,
+} from '@realhf/api';
+
+import {
+  activation,
+  activationBackward,
+  gatedActivation,
+  gatedActivationBackward,
+} from './ops/activation/activation.js';
+import { attentionBackward } from './ops/attention/attention-backward.js';
+import { attention } from './ops/attention/attention.js';
+import { biasBackward } from './ops/bias/bias.js';
+import { add, copy, fill, scale } from './ops/elementwise/elementwise.js';
+import { embedding, embeddingBackward } from './ops/embedding/embedding.js';
+import { gae } from './ops/gae/gae.js';
+import { gatherIntervals, scatterIntervals } from './ops/intervals/intervals.js';
+import { logProbs, logProbsBackward } from './ops/logprobs/logprobs.js';
+import { matmul } from './ops/matmul/matmul.js';
+import { norm, normBackward } from './ops/norm/norm.js';
+import { adam } from './ops/optimizer/adam.js';
+import { clipFactor, sumSquares } from './ops/optimizer/sum-squares.js';
+import { rope } from './ops/rope/rope.js';
+import { gatherRows, scatterRows } from './ops/rows/rows.js';
+import { sample } from './ops/sample/sample.js';
+import { Recorder, type RecorderOptions } from './webgpu/recorder.js';
+
+export class WebGpuOps implements Ops {
+  readonly recorder: Recorder;
+  readonly adapter: string;
+  readonly maxTensorBytes: number;
+
+  /** Takes over the device; `destroy` ends it. In a browser, pass what `navigator.gpu` gave. */
+  constructor(options: RecorderOptions | Recorder) {
+    this.recorder = options instanceof Recorder ? options : new Recorder(options);
+    this.adapter = this.recorder.adapter;
+    const { limits } = this.recorder.device;
+    this.maxTensorBytes = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+  }
+
+  empty(shape: readonly number[], dtype: DType = 'f32'): Tensor {
+    return this.recorder.alloc(shape, dtype);
+  }
+  zeros(shape: readonly number[], dtype: DType = 'f32'): Tensor {
+    const t = this.empty(shape, dtype);
+    if (t.size > 0) fill(this.recorder, t, 0);
+    return t;
+  }
+  fromHost(data: HostArray, shape: readonly number[], dtype: DType = 'f32'): Tensor {
+    const t = this.empty(shape, dtype);
+    if (data.length !== t.size)
+      throw new DeviceError(
+        `${data.length} values for a tensor [${shape.join(', ')}] of ${t.size}`,
+      );
+    this.recorder.write(t, data);
+    return t;
+  }
+  write(t: Tensor, data: HostArray, offset = 0): void {
+    this.recorder.write(t, data, offset);
+  }
+  view(t: Tensor, offset: number, shape: readonly number[]): Tensor {
+    return this.recorder.view(t, offset, shape);
+  }
+  free(...tensors: readonly Tensor[]): void {
+    for (const t of tensors) this.recorder.free(t);
+  }
+  fill(t: Tensor, value: number): void {
+    if (t.size > 0) fill(this.recorder, t, value);
+  }
+  copy(src: Tensor, dst: Tensor, count?: number, srcOffset?: number, dstOffset?: number): void {
+    copy(this.recorder, src, dst, count, srcOffset, dstOffset);
+  }
+  async read(t: Tensor, offset?: number, count?: number): Promise<Float32Array> {
+    return new Float32Array(await this.recorder.read(t, offset, count));
+  }
+  async readInts(t: Tensor, offset?: number, count?: number): Promise<Int32Array> {
+    return new Int32Array(await this.recorder.read(t, offset, count));
+  }
+  flush(): void {
+    this.recorder.flush();
+  }
+  sync(): Promise<void> {
+    return this.recorder.sync();
+  }
+  memory(): { live: number; held: number; peak: number } {
+    const { live, held, peak } = this.recorder.pool;
+    return { live, held, peak };
+  }
+  destroy(): void {
+    this.recorder.destroy();
+  }
+
+  matmul(args: MatmulArgs): void {
+    matmul(this.recorder, args);
+  }
+  biasBackward(dOut: Tensor, dBias: Tensor): void {
+    biasBackward(this.recorder, dOut, dBias);
+  }
+  add(a: Tensor, b: Tensor, out: Tensor): void {
+    add(this.recorder, a, b, out);
+  }
+  scale(a: Tensor, factor: number, out: Tensor): void {
+    scale(this.recorder, a, factor, out);
+  }
+  activation(kind: Activation, x: Tensor, out: Tensor): void {
+    activation(this.recorder, kind, x, out);
+  }
+  activationBackward(kind: Activation, x: Tensor, dOut: Tensor, dx: Tensor): void {
+    activationBackward(this.recorder, kind, x, dOut, dx);
+  }
+  gatedActivation(kind: Activation, gateUp: Tensor, out: Tensor): void {
+    gatedActivation(this.recorder, kind, gateUp, out);
+  }
+  gatedActivationBackward(kind: Activation, gateUp: Tensor, dOut: Tensor, dGateUp: Tensor): void {
+    gatedActivationBackward(this.recorder, kind, gateUp, dOut, dGateUp);
+  }
+  embedding(
+    table: Tensor,
+    ids: Tensor,
+    out: Tensor,
+    options?: Parameters<Ops['embedding']>[3],
+  ): void {
+    embedding(this.recorder, table, ids, out, options);
+  }
+  embeddingBackward(
+    dOut: Tensor,
+    ids: Int32Array,
+    dTable: Tensor,
+    options?: Parameters<Ops['embeddingBackward']>[3],
+  ): void {
+    embeddingBackward(this.recorder, dOut, ids, dTable, options);
+  }
+  norm(args: Parameters<Ops['norm']>[0]): void {
+    norm(this.recorder, args);
+  }
+  normBackward(args: Parameters<Ops['normBackward']>[0]): void {
+    normBackward(this.recorder, args);
+  }
+  rope(args: Parameters<Ops['rope']>[0]): void {
+    rope(this.recorder, args);
+  }
+  attention(args: AttentionArgs): void {
+    attention(this.recorder, args);
+  }
+  attentionBackward(args: AttentionBackwardArgs): void {
+    attentionBackward(this.recorder, args);
+  }
+  logProbs(args: LogProbForwardArgs): void {
+    logProbs(this.recorder, args);
+  }
+  logProbsBackward(args: LogProbBackwardArgs): void {
+    logProbsBackward(this.recorder, args);
+  }
+  sample(args: SampleArgs): void {
+    sample(this.recorder, args);
+  }
+  gatherRows(x: Tensor, index: Tensor, out: Tensor): void {
+    gatherRows(this.recorder, x, index, out);
+  }
+  scatterRows(args: Parameters<Ops['scatterRows']>[0]): void {
+    scatterRows(this.recorder, args);
+  }
+  gatherIntervals(src: Tensor, intervals: Tensor, dst: Tensor): void {
+    gatherIntervals(this.recorder, src, intervals, dst);
+  }
+  scatterIntervals(src: Tensor, intervals: Tensor, dst: Tensor, eta = 1): void {
+    scatterIntervals(this.recorder, src, intervals, dst, eta);
+  }
+  gae(args: Parameters<Ops['gae']>[0]): void {
+    gae(this.recorder, args);
+  }
+  sumSquares(x: Tensor, out: Tensor, slot: number): void {
+    sumSquares(this.recorder, x, out, slot);
+  }
+  clipFactor(args: Parameters<Ops['clipFactor']>[0]): void {
+    clipFactor(this.recorder, args);
+  }
+  adam(args: AdamArgs): void {
+    adam(this.recorder, args);
+  }
+}
