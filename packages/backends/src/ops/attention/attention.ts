@@ -1,0 +1,108 @@
+/**
+ * Attention over key ranges: the same kernel serves packed causal training, prefill, and decode over a KV cache.
+ * A query's result depends on its own row and keys only, in the order of the keys from kvRange's begin, so it is
+ * bit-equal whatever else is in the batch. An empty range gives zeros and lse 0. No [tokens, tokens] memory.
+ */
+import { DeviceError, type AttentionArgs, type Strided, type Tensor } from '@realhf/api';
+
+import { defineKernel, grid1d } from '../../webgpu/kernel.js';
+import type { Recorder } from '../../webgpu/recorder.js';
+import forwardSource from './attention.wgsl';
+
+export const attentionParams = {
+  t_q: 'u32',
+  n_heads: 'u32',
+  scale: 'f32',
+  group: 'u32',
+  q_head_offset: 'u32',
+  kv_head_offset: 'u32',
+  q_offset: 'u32',
+  q_stride: 'u32',
+  k_offset: 'u32',
+  k_stride: 'u32',
+  v_offset: 'u32',
+  v_stride: 'u32',
+} as const;
+
+const headDims = [16, 64, 128];
+export const attentionVariants = headDims.map((d) => ({ D4: d / 4, WG: 16 }));
+
+const forward = defineKernel({
+  name: 'attention',
+  source: forwardSource,
+  entry: 'main',
+  params: attentionParams,
+  access: ['read', 'read', 'read', 'read', 'read_write'],
+  variants: attentionVariants,
+});
+const forwardWithLse = defineKernel({
+  name: 'attention_with_lse',
+  source: forwardSource,
+  entry: 'main_with_lse',
+  params: attentionParams,
+  access: ['read', 'read', 'read', 'read', 'read_write', 'read_write'],
+  variants: attentionVariants,
+});
+
+/** Offset and stride in vec4s. */
+export function inVec4(name: string, s: Strided): { offset: number; stride: number } {
+  if (s.offset % 4 !== 0 || s.stride % 4 !== 0)
+    throw new DeviceError(
+      `attention: ${name} starts at element ${s.offset} with row stride ${s.stride}; both must be multiples of 4`,
+    );
+  return { offset: s.offset / 4, stride: s.stride / 4 };
+}
+
+export function expectSize(op: string, name: string, t: Tensor, size: number): void {
+  if (t.size < size)
+    throw new DeviceError(
+      `${op}: ${name} has ${t.size} elements [${t.shape.join(', ')}], needs ${size}`,
+    );
+}
+
+/** The params that forward and backward share; throws DeviceError when shapes don't fit. */
+export function attentionValues(a: AttentionArgs) {
+  if (a.headDim % 4 !== 0)
+    throw new DeviceError(`attention: head_dim ${a.headDim} is not a multiple of 4`);
+  const group = a.group ?? Math.max(1, Math.floor(a.nHeads / a.nKvHeads));
+  const qHeadOffset = a.qHeadOffset ?? 0;
+  const kvHeadOffset = a.kvHeadOffset ?? 0;
+  const first = Math.floor(qHeadOffset / group) - kvHeadOffset;
+  const last = Math.floor((a.nHeads - 1 + qHeadOffset) / group) - kvHeadOffset;
+  if (first < 0 || last >= a.nKvHeads)
+    throw new DeviceError(
+      `attention: ${a.nHeads} q heads from ${qHeadOffset} in groups of ${group} need kv heads ${first} to ${last}, there are ${a.nKvHeads} from ${kvHeadOffset}`,
+    );
+  expectSize('attention', 'kvRange', a.kvRange, 2 * a.tQ);
+  expectSize('attention', 'out', a.out, a.tQ * a.nHeads * a.headDim);
+  if (a.lse) expectSize('attention', 'lse', a.lse, a.tQ * a.nHeads);
+  const [q, k, v] = [inVec4('q', a.q), inVec4('k', a.k), inVec4('v', a.v)];
+  return {
+    t_q: a.tQ,
+    n_heads: a.nHeads,
+    scale: a.scale,
+    group,
+    q_head_offset: qHeadOffset,
+    kv_head_offset: kvHeadOffset,
+    q_offset: q.offset,
+    q_stride: q.stride,
+    k_offset: k.offset,
+    k_stride: k.stride,
+    v_offset: v.offset,
+    v_stride: v.stride,
+  };
+}
+
+/** Workgroup size: small on CPUs so that a small batch still spreads over the cores. */
+export const attentionWorkgroup = (r: Recorder) => (r.isCpu ? 16 : 64);
+
+/** out = softmax(scale·q·kᵀ over kvRange)·v; lse too when given. */
+export function attention(r: Recorder, a: AttentionArgs): void {
+  const params = attentionValues(a);
+  if (a.tQ === 0) return;
+  const constants = { D4: a.headDim / 4, WG: attentionWorkgroup(r) };
+  const grid = grid1d(Math.ceil((a.tQ * a.nHeads) / constants.WG));
+  const inputs = [a.q.tensor, a.k.tensor, a.v.tensor, a.kvRange, a.out];
+  if (a.lse) r.run(forwardWithLse, constants, [...inputs, a.lse], params, grid);
+  else r.run(forward, constants, inputs, params, grid);
+}
