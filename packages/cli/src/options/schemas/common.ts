@@ -1,33 +1,12 @@
 /** Options that every experiment has (reference: S1–S5). Shapes, not schemas: experiments compose and check them. */
+import { expControlSchema } from '@realhf/dataflow';
 import { z } from 'zod';
 
 const safeName = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const safeNameText =
   'expected letters, digits, dots, dashes and underscores (it names a directory)';
 
-const every = (number: z.ZodNumber, verb: string, unit: string) =>
-  number
-    .positive()
-    .nullable()
-    .default(null)
-    .describe(`${verb} every so many ${unit}; null: not by ${unit}`);
-const whole = z.number().int();
-
-export const expCtrlSchema = z.object({
-  total_train_epochs: z.number().int().positive().default(1).describe('passes over the dataset'),
-  save_freq_epochs: every(whole, 'save', 'epochs'),
-  save_freq_steps: every(whole, 'save', 'steps'),
-  save_freq_secs: every(z.number(), 'save', 'seconds'),
-  eval_freq_epochs: every(whole, 'evaluate', 'epochs'),
-  eval_freq_steps: every(whole, 'evaluate', 'steps'),
-  eval_freq_secs: every(z.number(), 'evaluate', 'seconds'),
-  benchmark_steps: z
-    .number()
-    .int()
-    .positive()
-    .nullable()
-    .default(null)
-    .describe('stop after so many steps; the learning rate still follows the full schedule'),
+export const expCtrlSchema = expControlSchema.extend({
   keep_checkpoints: z
     .number()
     .int()
