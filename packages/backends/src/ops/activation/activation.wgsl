@@ -1,5 +1,5 @@
 // Activations and their derivatives, plain and gated. KIND: 0 gelu (erf), 1 gelu_tanh, 2 silu, 3 relu.
-// Arguments of exp and tanh are clamped: some drivers overflow to NaN.
+// Arguments of exp are clamped: infinity times zero is NaN.
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> d: array<f32>;
@@ -13,16 +13,14 @@ fn normal_cdf(v: f32) -> f32 {
   return select(tail, 1.0 - tail, v > 0.0);
 }
 
-// tanh(√(2/π)·(v + 0.044715·v³)) for |v| ≤ 10; beyond it is ±1 in f32.
-fn gelu_tanh_inner(v: f32) -> f32 {
-  return tanh(clamp(0.79788456 * fma(0.044715 * v * v, v, v), -15.0, 15.0));
-}
-
 fn sigmoid(v: f32) -> f32 { return 1.0 / (1.0 + exp(min(-v, 85.0))); }
+
+// ½·(1 + tanh u) = sigmoid(2u), u = √(2/π)·(v + 0.044715·v³): no cancellation in the negative tail. |v| ≤ 10: beyond it is 0 or 1.
+fn gelu_tanh_gate(v: f32) -> f32 { return sigmoid(1.5957691 * fma(0.044715 * v * v, v, v)); }
 
 fn value(v: f32) -> f32 {
   if (KIND == 0u) { return v * normal_cdf(v); }
-  if (KIND == 1u) { return 0.5 * v * (1.0 + gelu_tanh_inner(clamp(v, -10.0, 10.0))); }
+  if (KIND == 1u) { return v * gelu_tanh_gate(clamp(v, -10.0, 10.0)); }
   if (KIND == 2u) { return v * sigmoid(v); }
   return max(v, 0.0);
 }
@@ -34,9 +32,8 @@ fn slope(v: f32) -> f32 {
   }
   if (KIND == 1u) {
     let c = clamp(v, -10.0, 10.0);
-    let t = gelu_tanh_inner(c);
-    let inner = 0.79788456 * fma(0.134145 * c, c, 1.0);
-    return fma(0.5 * c * fma(-t, t, 1.0), inner, 0.5 * (1.0 + t));
+    let s = gelu_tanh_gate(c);
+    return s * fma(c * (1.0 - s), 1.5957691 * fma(0.134145 * c, c, 1.0), 1.0);
   }
   if (KIND == 2u) {
     let s = sigmoid(v);

@@ -7,18 +7,18 @@
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 
 fn row_stats(row: u32) -> vec2f {
-  let begin = row * DIM;
+  let begin = row * params.dim;
   var mean = 0.0;
   if (KIND == 0u) {
-    for (var c = 0u; c < DIM; c++) { mean += x[begin + c]; }
-    mean /= f32(DIM);
+    for (var c = 0u; c < params.dim; c++) { mean += x[begin + c]; }
+    mean /= f32(params.dim);
   }
   var squares = 0.0;
-  for (var c = 0u; c < DIM; c++) {
+  for (var c = 0u; c < params.dim; c++) {
     let v = x[begin + c] - mean;
     squares = fma(v, v, squares);
   }
-  let inverse = 1.0 / sqrt(squares / f32(DIM) + params.eps);
+  let inverse = 1.0 / sqrt(squares / f32(params.dim) + params.eps);
   stats[2u * row] = mean;
   stats[2u * row + 1u] = inverse;
   return vec2f(mean, inverse);
@@ -26,7 +26,7 @@ fn row_stats(row: u32) -> vec2f {
 
 fn scaled(row: u32, c: u32, s: vec2f) -> f32 {
   let w = select(weight[c], 1.0 + weight[c], KIND == 2u);
-  return (x[row * DIM + c] - s.x) * s.y * w;
+  return (x[row * params.dim + c] - s.x) * s.y * w;
 }
 
 @compute @workgroup_size(WG)
@@ -34,7 +34,7 @@ fn plain(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grou
   let row = linear_index(id, groups, WG);
   if (row >= params.rows) { return; }
   let s = row_stats(row);
-  for (var c = 0u; c < DIM; c++) { out[row * DIM + c] = scaled(row, c, s); }
+  for (var c = 0u; c < params.dim; c++) { out[row * params.dim + c] = scaled(row, c, s); }
 }
 
 @compute @workgroup_size(WG)
@@ -42,5 +42,5 @@ fn with_bias(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) 
   let row = linear_index(id, groups, WG);
   if (row >= params.rows) { return; }
   let s = row_stats(row);
-  for (var c = 0u; c < DIM; c++) { out[row * DIM + c] = scaled(row, c, s) + bias[c]; }
+  for (var c = 0u; c < params.dim; c++) { out[row * params.dim + c] = scaled(row, c, s) + bias[c]; }
 }

@@ -1,76 +1,40 @@
 /** LayerNorm, RMSNorm and Gemma's RMSNorm ((1 + w)·x̂), all in f32. A row's result depends on that row alone. */
 import { DeviceError, type NormArgs, type Ops, type Tensor } from '@realhf/api';
 
-import { defineKernel, grid1d } from '../../webgpu/kernel.js';
+import { grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
 import { reduceColumns, rowsPerBlock } from '../bias/bias.js';
-import backwardSource from './norm-backward-rows.wgsl';
-import rowsSource from './norm-rows.wgsl';
-import weightsSource from './norm-weights.wgsl';
+import {
+  rowConstants,
+  rowKernels,
+  weightsConstants,
+  weightsKernel,
+  type NormVariant,
+} from './norm-kernels.js';
 
+export type { NormVariant } from './norm-kernels.js';
 export type NormForwardArgs = Parameters<Ops['norm']>[0];
 export type NormBackwardArgs = Parameters<Ops['normBackward']>[0];
 
-const wg = 8;
-const weightsWg = 64;
-const kinds: Readonly<Record<NormArgs['kind'], number>> = { layer: 0, rms: 1, gemma: 2 };
-const constants = (kind: NormArgs['kind'], dim: number) => ({
-  WG: wg,
-  KIND: kinds[kind],
-  DIM: dim,
-});
-const variants = (['layer', 'rms', 'gemma'] as const).map((kind) => constants(kind, 48));
-const forwardParams = { rows: 'u32', eps: 'f32' } as const;
-const plain = defineKernel({
-  name: 'norm_rows',
-  source: rowsSource,
-  entry: 'plain',
-  params: forwardParams,
-  access: ['read_write', 'read_write', 'read', 'read'],
-  variants,
-});
-const withBias = defineKernel({
-  name: 'norm_rows_bias',
-  source: rowsSource,
-  entry: 'with_bias',
-  params: forwardParams,
-  access: ['read_write', 'read_write', 'read', 'read', 'read'],
-  variants,
-});
-const backwardKernel = defineKernel({
-  name: 'norm_backward_rows',
-  source: backwardSource,
-  entry: 'main',
-  params: { rows: 'u32', accumulate: 'u32' },
-  access: ['read_write', 'read', 'read', 'read', 'read'],
-  variants,
-});
-const weightsConstants = (dim: number) => ({ WG: weightsWg, BLOCK: rowsPerBlock, DIM: dim });
-const weightsKernel = defineKernel({
-  name: 'norm_weights',
-  source: weightsSource,
-  entry: 'main',
-  params: { rows: 'u32', blocks: 'u32' },
-  access: ['read_write', 'read', 'read', 'read'],
-  variants: [weightsConstants(48)],
-});
+const variantOf = (r: Recorder): NormVariant => (r.isCpu ? 'rows' : 'workgroup');
 
 /** out [rows, dim]; stats [rows, 2] = (mean, 1/σ), kept for backward. Throws DeviceError if sizes do not fit. */
-export function norm(r: Recorder, args: NormForwardArgs): void {
+export function norm(r: Recorder, args: NormForwardArgs, variant = variantOf(r)): void {
   const { x, weight, bias, out, stats, kind, eps } = args;
   const [rows, dim] = sizes('norm', args, out, stats);
   if (rows === 0) return;
+  const { plain, withBias, groups } = rowKernels[variant];
   r.run(
     bias ? withBias : plain,
-    constants(kind, dim),
+    rowConstants(variant, kind),
     bias ? [out, stats, x, weight, bias] : [out, stats, x, weight],
-    { rows, eps },
-    grid1d(Math.ceil(rows / wg)),
+    { rows, dim, eps },
+    grid1d(groups(rows)),
   );
 }
 
 /** dx [rows, dim] overwritten (or added to), dWeight and dBias [dim] accumulate. */
-export function normBackward(r: Recorder, args: NormBackwardArgs): void {
+export function normBackward(r: Recorder, args: NormBackwardArgs, variant = variantOf(r)): void {
   const { x, weight, stats, dOut, dx, dWeight, dBias, kind } = args;
   const [rows, dim] = sizes('normBackward', args, dx, stats);
   if (dOut.size !== x.size || dWeight.size !== dim || (dBias && dBias.size !== dim))
@@ -78,21 +42,22 @@ export function normBackward(r: Recorder, args: NormBackwardArgs): void {
       `normBackward of [${x.shape.join(', ')}] with dOut [${dOut.shape.join(', ')}] into dWeight of ${dWeight.size} and dBias of ${dBias?.size ?? 0} elements`,
     );
   if (rows === 0) return;
+  const { backward, groups } = rowKernels[variant];
   r.run(
-    backwardKernel,
-    constants(kind, dim),
+    backward,
+    rowConstants(variant, kind),
     [dx, stats, x, weight, dOut],
-    { rows, accumulate: args.accumulate ? 1 : 0 },
-    grid1d(Math.ceil(rows / wg)),
+    { rows, dim, accumulate: args.accumulate ? 1 : 0 },
+    grid1d(groups(rows)),
   );
   const blocks = Math.ceil(rows / rowsPerBlock);
   const partial = r.alloc([2, blocks, dim]);
   r.run(
     weightsKernel,
-    weightsConstants(dim),
+    weightsConstants,
     [partial, stats, x, dOut],
-    { rows, blocks },
-    grid1d(Math.ceil((blocks * dim) / weightsWg)),
+    { rows, dim, blocks },
+    grid1d(Math.ceil((blocks * dim) / weightsConstants.WG)),
   );
   reduceColumns(r, partial, 0, blocks, dWeight);
   if (dBias) reduceColumns(r, partial, blocks * dim, blocks, dBias);
