@@ -1,0 +1,128 @@
+/**
+ * Log-probabilities of labels under a tempered, masked softmax, and the gradient. The forward never writes a
+ * [rows, vocab] tensor. A removed label has log-prob −3.4e38; a negative one 0, but its row's gradient still has the
+ * −dLp·p part (a vocabulary shard that does not own the label needs it), so give dLogProbs 0 where there is no label.
+ */
+import {
+  DeviceError,
+  type LogProbArgs,
+  type LogProbBackwardArgs,
+  type LogProbForwardArgs,
+} from '@realhf/api';
+
+import { deviceTensor } from '../../webgpu/device-tensor.js';
+import { defineKernel, grid1d } from '../../webgpu/kernel.js';
+import type { Recorder } from '../../webgpu/recorder.js';
+import backwardSource from './logprobs-backward.wgsl';
+import forwardSource from './logprobs.wgsl';
+import softmaxSource from './row-softmax.wgsl';
+
+const params = {
+  rows: 'u32',
+  vocab: 'u32',
+  valid: 'u32',
+  inv_t: 'f32',
+  mask_stride: 'u32',
+  has_entropy: 'u32',
+} as const;
+
+const forward = defineKernel({
+  name: 'log_probs',
+  source: softmaxSource + forwardSource,
+  entry: 'main',
+  params,
+  access: ['read', 'read', 'read', 'read_write', 'read_write', 'read_write'],
+  variants: [{ WG: 8 }],
+});
+const backward = defineKernel({
+  name: 'log_probs_backward',
+  source: backwardSource,
+  entry: 'main',
+  params,
+  access: ['read_write', 'read', 'read', 'read', 'read', 'read', 'read', 'read'],
+  variants: [{ WG: 64 }],
+});
+const backwardInPlace = defineKernel({
+  name: 'log_probs_backward_in_place',
+  source: backwardSource,
+  entry: 'in_place',
+  params,
+  access: ['read_write', 'read', 'read', 'read', 'read', 'read', 'read'],
+  variants: [{ WG: 64 }],
+});
+
+/** Rows and columns of logits [rows, vocab]. */
+export function rowsAndVocab(op: string, logits: { readonly shape: readonly number[] }) {
+  const [rows, vocab] = logits.shape;
+  if (logits.shape.length !== 2 || rows === undefined || vocab === undefined)
+    throw new DeviceError(`${op}: logits [${logits.shape.join(', ')}] is not [rows, vocab]`);
+  return { rows, vocab };
+}
+
+function values(op: string, a: LogProbArgs) {
+  const { rows, vocab } = rowsAndVocab(op, a.logits);
+  const valid = a.validVocab ?? vocab;
+  const words = Math.ceil(vocab / 32);
+  if (!(a.temperature > 0))
+    throw new DeviceError(`${op}: temperature ${a.temperature} is not above 0`);
+  if (valid < 1 || valid > vocab || a.labels.size < rows)
+    throw new DeviceError(
+      `${op}: logits [${rows}, ${vocab}], validVocab ${valid} and ${a.labels.size} labels don't fit`,
+    );
+  if (a.mask && a.mask.size < rows * words)
+    throw new DeviceError(
+      `${op}: mask [${a.mask.shape.join(', ')}] is not [${rows}, ${words}] words`,
+    );
+  return {
+    rows,
+    vocab,
+    valid,
+    inv_t: 1 / a.temperature,
+    mask_stride: a.mask ? words : 0,
+    has_entropy: 0,
+  };
+}
+
+/** logProbs, lse and entropy [rows] of logits [rows, vocab]. */
+export function logProbs(r: Recorder, a: LogProbForwardArgs): void {
+  const v = values('logProbs', a);
+  if (v.rows === 0) return;
+  const wg = { WG: r.isCpu ? 8 : 64 };
+  const entropy = a.entropy ?? r.alloc([v.rows]);
+  r.run(
+    forward,
+    wg,
+    [a.logits, a.labels, a.mask ?? a.labels, a.logProbs, a.lse, entropy],
+    v,
+    grid1d(Math.ceil(v.rows / wg.WG)),
+  );
+  if (!a.entropy) r.free(entropy);
+}
+
+/** dLogits [rows, vocab] overwritten; it may be logits itself. */
+export function logProbsBackward(r: Recorder, a: LogProbBackwardArgs): void {
+  const v = values('logProbsBackward', a);
+  if (a.dLogits.size !== v.rows * v.vocab)
+    throw new DeviceError(
+      `logProbsBackward: dLogits [${a.dLogits.shape.join(', ')}] is not [${v.rows}, ${v.vocab}]`,
+    );
+  if (a.dEntropy && !a.entropy)
+    throw new DeviceError('logProbsBackward: dEntropy is given without the entropy of forward');
+  if (v.rows === 0) return;
+  v.has_entropy = a.dEntropy ? 1 : 0;
+  const wg = { WG: 64 };
+  const grid = grid1d(Math.ceil((v.rows * Math.ceil(v.vocab / 4)) / wg.WG));
+  const [logits, out] = [deviceTensor(a.logits), deviceTensor(a.dLogits)];
+  const inputs = [
+    a.dLogits,
+    a.labels,
+    a.mask ?? a.labels,
+    a.lse,
+    a.dLogProbs,
+    a.dEntropy ?? a.dLogProbs,
+    a.entropy ?? a.dLogProbs,
+  ];
+  if (logits.buffer === out.buffer && logits.byteOffset === out.byteOffset)
+    r.run(backwardInPlace, wg, inputs, v, grid);
+  else r.run(backward, wg, [...inputs, a.logits], v, grid);
+}

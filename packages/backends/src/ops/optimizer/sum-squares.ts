@@ -1,0 +1,60 @@
+/** Σ x² in a fixed order (a tree of chunks that depends on the length only), and the global-norm clip factor made from such sums. */
+import { DeviceError, type Ops, type Tensor } from '@realhf/api';
+
+import { defineKernel, grid1d } from '../../webgpu/kernel.js';
+import type { Recorder } from '../../webgpu/recorder.js';
+import clipSource from './clip-factor.wgsl';
+import sumSource from './sum-squares.wgsl';
+
+const constants = { WG: 16, CHUNK: 1024 };
+const squares = defineKernel({
+  name: 'sum_squares',
+  source: sumSource,
+  entry: 'squares',
+  params: { count: 'u32', slot: 'u32' },
+  access: ['read', 'read_write'],
+  variants: [constants],
+});
+const sums = defineKernel({ ...squares, name: 'sum', entry: 'sums' });
+const clip = defineKernel({
+  name: 'clip_factor',
+  source: clipSource,
+  entry: 'main',
+  params: { count: 'u32', max_norm: 'f32' },
+  access: ['read', 'read_write', 'read_write'],
+  variants: [{}],
+});
+
+/** out[slot] = Σ x². */
+export function sumSquares(r: Recorder, x: Tensor, out: Tensor, slot: number): void {
+  if (slot >= out.size)
+    throw new DeviceError(`sumSquares into slot ${slot} of [${out.shape.join(', ')}]`);
+  const scratch: Tensor[] = [];
+  let from = x;
+  let kernel = squares;
+  for (;;) {
+    const parts = Math.max(1, Math.ceil(from.size / constants.CHUNK));
+    const last = parts === 1;
+    const to = last ? out : r.alloc([parts]);
+    if (!last) scratch.push(to);
+    const params = { count: from.size, slot: last ? slot : 0 };
+    r.run(kernel, constants, [from, to], params, grid1d(Math.ceil(parts / constants.WG)));
+    if (last) break;
+    from = to;
+    kernel = sums;
+  }
+  for (const t of scratch) r.free(t);
+}
+
+/** norm[0] = √Σ squares[0…count), factor[0] = min(1, maxNorm / (norm + 1e-6)). */
+export function clipFactor(r: Recorder, a: Parameters<Ops['clipFactor']>[0]): void {
+  if (a.count > a.squares.size)
+    throw new DeviceError(`clipFactor over ${a.count} of [${a.squares.shape.join(', ')}]`);
+  r.run(
+    clip,
+    {},
+    [a.squares, a.factor, a.norm],
+    { count: a.count, max_norm: a.maxNorm },
+    [1, 1, 1],
+  );
+}
