@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { modelName, type MFCDef } from '@realhf/api';
 import { describe, expect, it } from 'vitest';
 import { ppoMFCs } from './algorithms/ppo.js';
@@ -203,6 +204,13 @@ describe('drawGraph', () => {
         '  ← a: y',
       ].join('\n'),
     );
+  });
+  it('draws PPO as the README shows it', () => {
+    const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+    const shown = /```\n(step of[^`]*)…/.exec(readme)![1]!;
+    const mfcs = ppoMFCs({ nSeqs: 128, logitsMask: true, offload: { ref: true } });
+    const { text } = drawGraph(buildGraph(mfcs, { datasetKeys: ['packed_prompts'] }));
+    expect(text.startsWith(shown)).toBe(true);
   });
   it('draws Mermaid', () => {
     expect(drawing.mermaid).toBe(

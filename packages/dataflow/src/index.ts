@@ -6,6 +6,7 @@ export * from './data-source.js';
 export * from './draw-graph.js';
 export * from './exp-control.js';
 export * from './graph.js';
+export * from './key-owners.js';
 export * from './master.js';
 export type { MasterState } from './master-state.js';
 export * from './nearest.js';

@@ -254,6 +254,46 @@ describe('Master with the six MFCs of PPO', () => {
     expect(await collect(ppoRun({ ppo: { offload: { ref: true } } }).master)).toHaveLength(4);
   });
 
+  it('gives the same numbers with models spread over workers, which pull what they lack', async () => {
+    const one = ppoRun();
+    const expected = (await collect(one.master)).map(timeless);
+    const models = ['actor', 'critic', 'ref', 'reward'].map((r, i) => fakeModel(r, i + 1));
+    const fake = fakeInterfaces();
+    const pulled: string[] = [];
+    const workers: Record<string, ModelWorker> = {};
+    const make = (name: string, some: typeof models, data: Partial<ModelWorkerOptions>) =>
+      (workers[name] = new ModelWorker({
+        models: some,
+        interfaces: fake.registry,
+        pull: ({ from, ids, keys }) => {
+          pulled.push(`${name} ← ${from}: ${keys.join(' ')}`);
+          return Promise.resolve(workers[from]!.read(ids, keys));
+        },
+        ...data,
+      }));
+    make('data', [], { data: new ListDataSource(prompts(10), { seed: 7 }) });
+    make('a', [models[0]!, models[2]!], {});
+    make('b', [models[1]!, models[3]!], {});
+    const master = new Master({
+      graph: buildGraph(ppoMFCs({ nSeqs: 4, logitsMask: true }), {
+        datasetKeys: ['packed_prompts'],
+      }),
+      stream: new InProcessStream(workers),
+      workerOf: ({ role }) => (role === 'actor' || role === 'ref' ? 'a' : 'b'),
+      dataWorker: 'data',
+      control: expControlSchema.parse({ total_train_epochs: 2 }),
+    });
+    expect((await collect(master)).map(timeless)).toEqual(expected);
+    expect(models.map((m) => m.engine.weight)).toEqual(one.weights());
+    expect(Object.values(workers).map((w) => w.storedItems)).toEqual([0, 0, 0]);
+    const [first, second] = [pulled.slice(0, pulled.length / 4), pulled.slice(pulled.length / 4)];
+    expect(new Set(second)).toEqual(new Set(first));
+    // b asks for packed_input_ids in rew_inf and critic_inf at once: it moves once.
+    expect(first.filter((p) => p.startsWith('b ← a: packed_input_ids'))).toHaveLength(1);
+    expect(first.filter((p) => p === 'a ← data: packed_prompts')).toHaveLength(1);
+    expect(first).toContain('a ← b: rewards values');
+  });
+
   it('says what is missing before it starts', async () => {
     const { master } = ppoRun();
     await expect(

@@ -21,6 +21,7 @@ import {
   type ExpControl,
 } from './exp-control.js';
 import type { Graph, GraphNode } from './graph.js';
+import { KeyOwners } from './key-owners.js';
 import { checkMasterState, notAtEdge, type MasterState } from './master-state.js';
 import { decodeMeta, errorOf, type StepPosition } from './protocol.js';
 import { planRun, type RunPlan } from './run-plan.js';
@@ -53,6 +54,7 @@ export class Master {
   private readonly dataWorker: string;
   private readonly clock: () => number;
   private readonly buffer: SequenceBuffer;
+  private readonly owners = new KeyOwners();
   private readonly saveTrigger: Trigger;
   private readonly evalTrigger: Trigger;
   private plan: RunPlan | undefined;
@@ -137,6 +139,7 @@ export class Master {
     for (const worker of this.stream.workers)
       await this.stream.request(worker, { type: 'restore', state: checked.workers[worker]! });
     this.buffer.clear();
+    this.owners.clear();
     this.steps = [];
     this.stepsDone = this.stepsLoaded = checked.stepsDone;
     this.failure = undefined;
@@ -229,6 +232,7 @@ export class Master {
     this.launch(
       this.fetch(at).then((sample) => () => {
         this.buffer.put(sample);
+        this.owners.add(this.dataWorker, sample.ids, sample.keys);
         this.steps.push(new StepRun(this.graph, at, sample.ids, began));
         this.stepsLoaded += 1;
         this.loading = false;
@@ -285,18 +289,26 @@ export class Master {
     step: StepRun,
     batch: ReturnType<typeof decodeMeta>,
   ): Promise<() => void> {
+    const worker = this.workerOf(mfc.model);
     try {
-      const reply = await this.stream.request(this.workerOf(mfc.model), {
+      const pulls = this.owners.plan(worker, batch.ids, mfc.inputKeys);
+      // Now, not on return: a worker serves requests in order, so its next one finds the tensors there.
+      this.owners.add(worker, batch.ids, mfc.inputKeys);
+      const reply = await this.stream.request(worker, {
         type: mfc.interfaceType,
         mfc: mfc.name,
         ids: batch.ids,
+        pulls,
         preHooks: mfc.preHooks ?? [],
         postHooks: mfc.postHooks ?? [],
         at: step.at,
       });
       const made = reply.sample === null ? undefined : decodeMeta(reply.sample);
       return () => {
-        if (made) this.buffer.amend(made);
+        if (made) {
+          this.buffer.amend(made);
+          this.owners.add(worker, made.ids, mfc.outputKeys);
+        }
         this.buffer.complete(mfc.name, batch.ids);
         step.finish(mfc.name, reply.seconds, reply.stats, made ? [batch, made] : [batch]);
       };
@@ -314,6 +326,7 @@ export class Master {
     const edge = { stepsDone: this.stepsDone, now, ...epoch };
     if (this.saveTrigger.check(edge)) this.due.save = true;
     if (this.evalTrigger.check(edge)) this.due.evaluate = true;
+    this.owners.drop(step.ids);
     this.launch(this.dropTensors(step.ids));
 
     let serve = { save: false, evaluate: false };

@@ -21,6 +21,7 @@ import {
   type SeqLens,
   type Stats,
 } from '@realhf/api';
+import type { Pull } from './key-owners.js';
 
 /** A metadata-only SequenceSample as plain JSON. */
 export interface EncodedMeta {
@@ -66,6 +67,8 @@ export interface CallRequest {
   readonly mfc: string;
   /** The batch, in order. */
   readonly ids: readonly string[];
+  /** Tensors to take from other workers first. */
+  readonly pulls: readonly Pull[];
   readonly preHooks: readonly MFCHook[];
   readonly postHooks: readonly MFCHook[];
   readonly at: StepPosition;

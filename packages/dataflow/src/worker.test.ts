@@ -43,6 +43,7 @@ const request = (ids: string[]): CallRequest => ({
   type: 'inference',
   mfc: 'double',
   ids,
+  pulls: [],
   preHooks: [],
   postHooks: [],
   at: { step: 0, epoch: 0, epochStep: 0 },

@@ -21,6 +21,7 @@ import {
 } from '@realhf/api';
 import type { DataSource } from './data-source.js';
 import { DataStore } from './data-store.js';
+import type { Pull } from './key-owners.js';
 import {
   encodeMeta,
   errorReply,
@@ -60,6 +61,8 @@ export interface ModelWorkerOptions {
   /** A fresh pass over the evaluation batches of a model. */
   readonly evalData?: (model: Model) => Iterable<SequenceSample> | AsyncIterable<SequenceSample>;
   readonly hooks?: HookRunner;
+  /** Takes tensors from another worker (its `read`, in process or over a wire); needed where models are spread over workers. */
+  readonly pull?: (pull: Pull) => Promise<SequenceSample>;
   /** Writes a model's weights; called only where the interface does not say `enableSave: false`. */
   readonly saveModel?: (model: Model, path: string) => Promise<void>;
   /** Seconds. Default: performance.now() / 1000. */
@@ -85,6 +88,11 @@ export class ModelWorker implements RequestHandler {
   /** Items whose tensors are here. */
   get storedItems(): number {
     return this.store.size;
+  }
+
+  /** Tensors for another worker, in the order of `ids`; throws DataError if one is not here. */
+  read(ids: readonly string[], keys: readonly string[]): SequenceSample {
+    return this.store.gather(ids, keys);
   }
 
   async handle(request: Request): Promise<Reply> {
@@ -160,6 +168,7 @@ export class ModelWorker implements RequestHandler {
     const model = this.modelOf(mfc.model);
     const hooks = this.options.hooks ?? noHooks;
     const began = this.clock();
+    for (const pull of request.pulls) this.store.put(await this.pull(pull));
     // Assembled before the hooks: a missing tensor must not leave parameters moved.
     const input = this.store.gather(request.ids, mfc.inputKeys).remapKeys(mfc.inputKeyRemap ?? {});
     for (const hook of request.preHooks) await hooks.run(hook, { mfc, phase: 'pre' });
@@ -270,6 +279,13 @@ export class ModelWorker implements RequestHandler {
         `this worker has no model ${modelKey(name)}; it holds ${[...this.models.keys()].join(', ') || 'none'}`,
       );
     return model;
+  }
+  private pull(pull: Pull): Promise<SequenceSample> {
+    if (!this.options.pull)
+      throw new ConfigError(
+        `this worker needs ${pull.keys.join(', ')} from worker '${pull.from}', but it was given no pull; give one or put all models on one worker`,
+      );
+    return this.options.pull(pull);
   }
   private dataSource(): DataSource {
     if (!this.options.data)
