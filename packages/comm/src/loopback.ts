@@ -23,9 +23,13 @@ class Hub {
   readonly closed: boolean[];
   /** Sub-groups by their ranks and how often those were asked for. */
   readonly children = new Map<string, Hub>();
+  /** Members by their ranks in the group that this one was made from. */
+  readonly ranks: readonly number[];
   readonly size: number;
   readonly timeoutMs: number;
-  constructor(size: number, timeoutMs: number) {
+  constructor(ranks: readonly number[], timeoutMs: number) {
+    const size = ranks.length;
+    this.ranks = ranks;
     this.size = size;
     this.timeoutMs = timeoutMs;
     this.closed = new Array<boolean>(size).fill(false);
@@ -38,8 +42,9 @@ class Hub {
 export function loopbackCommunicators(size: number, options: LoopbackOptions = {}): Communicator[] {
   if (!Number.isInteger(size) || size < 1)
     throw new ConfigError(`${size} ranks asked; a group has at least one`);
-  const hub = new Hub(size, options.timeoutMs ?? 60_000);
-  return Array.from({ length: size }, (_, rank) => new Loopback(hub, rank));
+  const ranks = Array.from({ length: size }, (_, rank) => rank);
+  const hub = new Hub(ranks, options.timeoutMs ?? 60_000);
+  return ranks.map((rank) => new Loopback(hub, rank));
 }
 
 class Loopback implements Communicator {
@@ -47,7 +52,6 @@ class Loopback implements Communicator {
   readonly size: number;
   private readonly hub: Hub;
   private readonly groupCalls = new Map<string, number>();
-  private readonly groups: Loopback[] = [];
   constructor(hub: Hub, rank: number) {
     this.hub = hub;
     this.rank = rank;
@@ -137,20 +141,17 @@ class Loopback implements Communicator {
     const key = `${name}#${call}`;
     let hub = this.hub.children.get(key);
     if (hub === undefined) {
-      hub = new Hub(ranks.length, this.hub.timeoutMs);
+      hub = new Hub([...ranks], this.hub.timeoutMs);
       // Members that left before the group was made never join it.
       for (const [i, r] of ranks.entries()) if (this.hub.closed[r]) leave(hub, i);
       this.hub.children.set(key, hub);
     }
-    const group = new Loopback(hub, at);
-    if (this.hub.closed[this.rank]) leave(hub, at);
-    this.groups.push(group);
-    return group;
+    return new Loopback(hub, at);
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
     leave(this.hub, this.rank);
-    await Promise.all(this.groups.map((g) => g.close()));
+    return Promise.resolve();
   }
 
   private checked(what: string, peer: number): Promise<void> {
@@ -174,11 +175,16 @@ class Loopback implements Communicator {
   }
 }
 
+/** Closes a rank here and in every group made from this one, whether it has asked for its place there or not. */
 function leave(hub: Hub, rank: number): void {
   if (hub.closed[rank]) return;
   hub.closed[rank] = true;
   hub.mailbox.leave(rank);
   hub.meetings.leave(rank);
+  for (const child of hub.children.values()) {
+    const at = child.ranks.indexOf(rank);
+    if (at >= 0) leave(child, at);
+  }
 }
 
 /** Sum or maximum in rank order, in the type of the data. */

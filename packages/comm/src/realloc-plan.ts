@@ -234,8 +234,10 @@ function extend(
   let list = lists.get(segment);
   if (list === undefined) lists.set(segment, (list = []));
   const n = list.length;
-  if (n > 0 && list[n - 3]! + list[n - 1]! === src && list[n - 2]! + list[n - 1]! === dst)
-    list[n - 1]! += length;
+  const last = n > 0 ? list[n - 1]! : 0;
+  const touches = (offset: number, at: number) => at - offset === last;
+  if (n > 0 && touches(list[n - 3]!, src) && touches(list[n - 2]!, dst))
+    list[n - 1] = last + length;
   else list.push(src, dst, length);
 }
 
