@@ -1,5 +1,6 @@
 // Byte-level BPE (Sennrich et al. 2016, bytes as in GPT-2) on lower-cased text: trainer, encoder and the Hugging Face
-// files. Ids: 0 <|endoftext|>, 1 <|pad|>, 2..257 the bytes, then one id per merge. Ties go to the smaller pair string.
+// files. Ids: 0 <|endoftext|>, 1 <|pad|>, 2..257 the bytes, then one id per merge, then whole words. Words need no chain
+// of merges ("ignore_merges"), so few ids are spent on fragments that a small model would only sample as junk.
 
 const SPLIT = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 export const EOS = '<|endoftext|>';
@@ -27,10 +28,10 @@ function pieces(text) {
 }
 
 /**
- * Trains merges until the vocabulary holds `vocabSize` entries.
- * `weight(piece)` multiplies the count of a pre-tokenized piece.
+ * Trains `mergeCount` merges for words outside the list, then adds the commonest pre-tokenized pieces whole until the
+ * vocabulary holds `vocabSize` entries. `weight(piece)` multiplies a piece's count. Ties go to the smaller string.
  */
-export function trainBpe(texts, vocabSize, weight) {
+export function trainBpe(texts, vocabSize, mergeCount, weight) {
   const count = new Map();
   for (const text of texts) for (const p of pieces(text)) count.set(p, (count.get(p) ?? 0) + 1);
   const entries = [...count].sort((a, b) => (a[0] < b[0] ? -1 : 1));
@@ -38,7 +39,7 @@ export function trainBpe(texts, vocabSize, weight) {
   const freq = entries.map(([p, n]) => n * weight(p));
   const vocab = [EOS, PAD, ...BYTES];
   const merges = [];
-  while (vocab.length < vocabSize) {
+  while (merges.length < mergeCount) {
     const pairs = new Map();
     symbols.forEach((s, k) => {
       for (let i = 0; i + 1 < s.length; i++) {
@@ -59,6 +60,11 @@ export function trainBpe(texts, vocabSize, weight) {
     vocab.push(left + right);
     for (const s of symbols) mergeIn(s, left, right);
   }
+  const have = new Set(vocab);
+  const whole = entries
+    .map(([p], k) => [p, freq[k]])
+    .sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+  for (const [p] of whole) if (vocab.length < vocabSize && !have.has(p)) vocab.push(p);
   return { vocab, merges };
 }
 
@@ -74,6 +80,7 @@ export function makeEncoder({ vocab, merges }) {
   const rank = new Map(merges.map((m, i) => [m, i]));
   const cache = new Map();
   const encodePiece = (piece) => {
+    if (id.has(piece)) return [id.get(piece)];
     const s = [...piece];
     for (;;) {
       let best = Infinity;
@@ -126,6 +133,7 @@ export function tokenizerFiles({ vocab, merges }) {
         end_of_word_suffix: null,
         fuse_unk: false,
         byte_fallback: false,
+        ignore_merges: true,
         vocab: Object.fromEntries(vocab.map((v, i) => [v, i])),
         merges,
       },

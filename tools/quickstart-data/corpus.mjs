@@ -1,13 +1,13 @@
 // Clean clauses of Moby-Dick and the State of the Union addresses. A clause is a sentence, or a part of one that
-// ends at its own punctuation, of 9 to 24 words made of frequent words: a model of 200k parameters can learn those.
+// ends at its own punctuation, of 8 to 20 words made of frequent words: a model of 200k parameters can learn those.
 import { readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { words } from './affect.mjs';
 
 const require = createRequire(import.meta.url);
-const MIN_WORDS = 9;
-const MAX_WORDS = 24;
+const MIN_WORDS = 8;
+const MAX_WORDS = 20;
 /** Affect words with fewer corpus occurrences than this are treated as rare. */
 const MIN_AFFECT_COUNT = 25;
 

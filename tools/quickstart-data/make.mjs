@@ -15,40 +15,43 @@ const require = createRequire(import.meta.url);
 const target =
   process.argv[2] ??
   fileURLToPath(new URL('../../packages/cli/assets/quickstart', import.meta.url));
-const VOCAB = 2048;
-const KNOWN_WORDS = 1500;
-const MAX_PROMPT = 12; // tokens
-const MAX_ANSWER = 23; // tokens, before <|endoftext|>
+const VOCAB = 2304;
+const MERGES = 128;
+const KNOWN_WORDS = 1800;
+const MAX_PROMPT = 10; // tokens
+const MAX_ANSWER = 21; // tokens, before <|endoftext|>
 const SIZES = {
-  sftValid: 256,
+  sftValid: 200,
   rwValid: 128,
   heldout: 256,
-  sftTrain: 5400,
-  rwTrain: 1200,
+  sftTrain: 3000,
+  rwTrain: 1500,
   prompts: 1536,
 };
+const POOLS = { sftValid: 220, rwValid: 500, heldout: 1100 }; // clauses
 
 const random = makeRandom(20240620);
 const afinn = loadAfinn();
-const corpus = simpleClauses(afinn, KNOWN_WORDS, 1);
+const corpus = simpleClauses(afinn, KNOWN_WORDS, 0);
 const order = shuffled(random, corpus.clauses);
 
 // Split by clause before anything is learned; the tokenizer sees only the training part.
-const reserved = SIZES.sftValid + SIZES.rwValid + 8 * SIZES.heldout;
+const reserved = POOLS.sftValid + POOLS.rwValid + POOLS.heldout;
 const held = order.slice(0, reserved);
 const train = order.slice(reserved);
 const bpe = trainBpe(
   train.map((c) => c.text),
   VOCAB,
+  MERGES,
   (piece) => (afinn.has(piece.slice(1)) ? 4 : 1), // listed words should be single tokens
 );
 const encode = makeEncoder(bpe);
 const size = (text) => encode(text).length;
 const fits = (prompt, answer) => size(prompt) <= MAX_PROMPT && size(answer) <= MAX_ANSWER;
 
-/** Neutral prompts of 4 to 8 words; one random cut per clause. */
+/** Neutral prompts of 3 to 6 words; one random cut per clause. */
 function promptCut(text) {
-  const usable = cuts(text, 4, 8).filter(
+  const usable = cuts(text, 3, 6).filter(
     (c) =>
       fits(c.prompt, c.answer) && words(c.answer).length >= 4 && rate(c.prompt, afinn).hits === 0,
   );
@@ -65,7 +68,7 @@ function sftRecord(text, id) {
     : undefined;
 }
 
-/** As many positive as other clauses would make the base model cheerful already: a third of each tone. */
+/** The corpus leans positive; a third of each tone, or all there is, keeps the base model from being cheerful already. */
 function balanced(items, total) {
   const tone = (c) => Math.sign(rate(c.text, afinn).sum);
   const groups = [-1, 0, 1].map((t) => items.filter((c) => tone(c) === t));
@@ -81,7 +84,7 @@ function balanced(items, total) {
 
 function rewardRecords(items, prefix, total) {
   const answers = items.flatMap((c) =>
-    cuts(c.text, 3, 12).filter((a) => words(a.answer).length >= 4),
+    cuts(c.text, 2, 10).filter((a) => words(a.answer).length >= 4),
   );
   const count = new Map();
   for (const c of items) for (const w of words(c.text)) count.set(w, (count.get(w) ?? 0) + 1);
@@ -119,9 +122,9 @@ function promptRecords(items, prefix, total, taken) {
   return out;
 }
 
-const sftValid = held.slice(0, SIZES.sftValid + 100).map((c) => c.text);
-const rwPool = held.slice(SIZES.sftValid + 100, SIZES.sftValid + 100 + 1000);
-const heldPool = held.slice(SIZES.sftValid + 1100);
+const sftValid = held.slice(0, POOLS.sftValid).map((c) => c.text);
+const rwPool = held.slice(POOLS.sftValid, POOLS.sftValid + POOLS.rwValid);
+const heldPool = held.slice(POOLS.sftValid + POOLS.rwValid);
 const number = (texts, prefix, total) =>
   texts
     .map((t) => sftRecord(t, ''))
@@ -131,7 +134,7 @@ const number = (texts, prefix, total) =>
 
 const files = {};
 files['sft-train.jsonl'] = number(
-  balanced(train, SIZES.sftTrain + 400).map((c) => c.text),
+  balanced(train, SIZES.sftTrain + 60).map((c) => c.text),
   'st',
   SIZES.sftTrain,
 );
@@ -152,7 +155,7 @@ const opened = train.map((c) => c.text.toLowerCase());
 const heldTaken = new Set(files['prompts-train.jsonl'].map((r) => r.prompt.toLowerCase()));
 for (const r of rwTrain.records) heldTaken.add(r.prompt.toLowerCase());
 const fresh = heldPool.filter((c) => {
-  const start = c.text.toLowerCase().split(' ').slice(0, 4).join(' ');
+  const start = c.text.toLowerCase().split(' ').slice(0, 3).join(' ');
   return !opened.some((t) => t.startsWith(start));
 });
 files['prompts-heldout.jsonl'] = promptRecords(fresh, 'ph', SIZES.heldout, heldTaken);

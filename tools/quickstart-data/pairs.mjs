@@ -57,7 +57,7 @@ export function makePairs({ answers, afinn, random, fits, count }) {
   function spliced(junction) {
     const head = pick(random, byJunction.get(junction) ?? []);
     const places =
-      head === undefined ? [] : cuts(head, 3, 9).filter((c) => byJunction.has(c.junction));
+      head === undefined ? [] : cuts(head, 2, 8).filter((c) => byJunction.has(c.junction));
     if (places.length === 0) return undefined;
     const place = pick(random, places);
     return place.prompt + pick(random, byJunction.get(place.junction));
@@ -132,8 +132,8 @@ export function makePairs({ answers, afinn, random, fits, count }) {
   const kinds = [
     [0.3, 'real', (p, j) => contrast(p, () => pick(random, byJunction.get(j)), 0.3)],
     [0.25, 'spliced', (p, j) => contrast(p, () => spliced(j), 0.3)],
-    [0.27, 'swap', swap],
-    [0.18, 'degenerate', natural],
+    [0.33, 'swap', swap],
+    [0.12, 'degenerate', natural],
   ];
 
   /** One pair [better, worse] and its kind for a prompt that ends in `junction`, or undefined. */

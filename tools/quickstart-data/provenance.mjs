@@ -19,12 +19,12 @@ AFINN-111 database of @stdlib, made available under the ODC Attribution License
 (https://opendatacommons.org/licenses/by/1.0/). No file holds anything from VADER, which scores the result.
 
 ## Method
-- ${stats.read} sentences were read and cut at their own punctuation into ${stats.clean} clauses of 9 to 24 words: ASCII, no
-  digits, no quotations, no headings, without the word "united". ${stats.simple} of them (${stats.moby} from Moby-Dick) have at most one
-  word outside a list of frequent words; of clauses with the same first eight words the first is kept.
+- ${stats.read} sentences were read and cut at their own punctuation into ${stats.clean} clauses of 8 to 20 words: ASCII, no
+  digits, no quotations, no headings, without the word "united". ${stats.simple} of them (${stats.moby} from Moby-Dick) hold
+  only words of a list of frequent words; of clauses with the same first eight words the first is kept.
 - Clauses were split into training and held-out parts before anything was learned. No held-out prompt opens a training
   clause or equals a training prompt.
-- SFT: about a third each of positive, neutral and negative clauses (by AFINN sum), so that the base model is not
+- SFT: all negative clauses and equal numbers of neutral and positive ones (by AFINN sum), so that the base model is not
   cheerful to begin with.
 - Preference pairs: prompt and answer meet at a frequent function word. The better answer has the higher
   sum / sqrt(words + 4); answers with a negator within three words before a listed word are left out. Kinds in
@@ -34,7 +34,8 @@ AFINN-111 database of @stdlib, made available under the ODC Attribution License
     .join(', ')}. *real*: two answers of the corpus; *spliced*: each made of two real answers joined
   at a function word; *swap*: one listed word replaced; *degenerate*: real or spliced text before a loop or a list of
   positive words.
-- Tokenizer: byte-level BPE on lower-cased training clauses, ${stats.vocab} entries, words of AFINN-111 counted four times.
+- Tokenizer: byte-level BPE on lower-cased training clauses, ${stats.vocab} entries: bytes, 128 merges for words outside the
+  list, the rest whole words; words of AFINN-111 counted four times.
 
 ## Counts
 ${counts.join('\n')}

@@ -58,24 +58,24 @@ describe('quickstart assets', () => {
     }
   });
 
-  it('fit: prompts of at most 12 tokens, sequences of at most 36 with the end token', () => {
+  it('fit: prompts of at most 10 tokens, sequences of at most 32 with the end token', () => {
     for (const name of NAMES) {
       for (const r of lines(name)) {
         const prompt = encode(r.prompt);
-        expect(prompt.length, r.id).toBeLessThanOrEqual(12);
+        expect(prompt.length, r.id).toBeLessThanOrEqual(10);
         const answers = [r.answer ?? '', ...(r.pos_answers ?? []), ...(r.neg_answers ?? [])];
         for (const answer of answers.filter((a) => a !== '')) {
           const all = encode(r.prompt + answer);
           expect(all.slice(0, prompt.length), r.id).toEqual(prompt);
-          expect(all.length, r.id).toBeLessThanOrEqual(35);
+          expect(all.length, r.id).toBeLessThanOrEqual(31);
         }
         expect(r.pos_answers?.length, r.id).toBe(r.neg_answers?.length);
       }
     }
   });
 
-  it('have a tokenizer of 2048 entries that gives back lower-cased text', () => {
-    expect(tokenizer.vocabSize).toBe(2048);
+  it('have a tokenizer of 2304 entries that gives back lower-cased text', () => {
+    expect(tokenizer.vocabSize).toBe(2304);
     expect([tokenizer.eosTokenId, tokenizer.padTokenId]).toEqual([0, 1]);
     expect(tokenizer.decode(encode('Peace, and 3 naïve cats!'))).toBe(' peace, and 3 naïve cats!');
     expect(encode('good<|endoftext|>').at(-1)).toBe(0);
