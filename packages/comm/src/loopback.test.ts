@@ -1,5 +1,5 @@
 /** Loopback: values, order, determinism, and that everything that would hang is a CommError. */
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { CommError } from '@realhf/api';
 import type { Communicator } from '@realhf/api';
 import { loopbackCommunicators } from './loopback.js';
@@ -152,6 +152,27 @@ describe('groups', () => {
     });
     expect(() => loopbackCommunicators(2)[0]!.group([0, 2])).toThrow(CommError);
     expect(() => loopbackCommunicators(2)[0]!.group([0, 0])).toThrow(CommError);
+  });
+});
+
+describe('timers', () => {
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+  it('are gone with what they guard', async () => {
+    vi.useFakeTimers();
+    const [a, b] = loopbackCommunicators(2);
+    const waits = [a!.recv(1, new Float32Array(1)), a!.barrier()];
+    await vi.advanceTimersByTimeAsync(1);
+    expect(vi.getTimerCount()).toBe(2);
+    await b!.send(0, new Float32Array(1));
+    await b!.barrier();
+    await Promise.all(waits);
+    expect(vi.getTimerCount()).toBe(0);
+    const lost = Promise.allSettled([a!.recv(1, new Float32Array(1)), a!.barrier()]);
+    await b!.close();
+    await lost;
+    expect(vi.getTimerCount()).toBe(0);
   });
 });
 

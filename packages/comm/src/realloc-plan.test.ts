@@ -134,10 +134,10 @@ describe('planRealloc', () => {
     expect(() => planRealloc(bad, whole)).toThrow(/0\.embed.*segment 0/);
   });
 
-  it('plans a 7B-like model with row-wise intervals in seconds', () => {
+  it('plans 65,536 row-wise intervals per rank in seconds', () => {
     const big = Array.from({ length: 32 }, (_, layer) => ({
       name: `${layer}`,
-      rows: 8192,
+      rows: 2048,
       columns: 64,
       split: 'columns' as const,
       layer,
