@@ -45,6 +45,8 @@ export interface Loss {
   /** Denominator that this sample contributes: tokens, sequences or pairs. */
   weight(sample: SequenceSample): number;
   compute(input: LossInput): LossOutput;
+  /** After all microbatches, from the mean stats: a reason not to take the optimizer step (early stop), else undefined. */
+  skipStep?(stats: Stats): string | undefined;
 }
 
 export interface CallOptions {

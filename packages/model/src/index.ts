@@ -25,3 +25,29 @@ export {
   type TensorSource,
   type WeightsFromHfOptions,
 } from './hf/weights.js';
+export { ReaLModel, type ReaLModelOptions } from './real-model.js';
+export { causalRanges, positionsOf } from './transformer/batch.js';
+export { ropeFrequencies, ropeTable } from './transformer/rope-table.js';
+export { registerInterfaces } from './interfaces/register.js';
+export { SftInterface } from './interfaces/sft.js';
+export { PairedRewardInterface } from './interfaces/paired-rw.js';
+export {
+  PpoActorInterface,
+  type PpoInterfaceOptions,
+  type PpoState,
+} from './interfaces/ppo-actor.js';
+export { PpoCriticInterface } from './interfaces/ppo-critic.js';
+export { rollout, type RolloutOptions } from './interfaces/rollout.js';
+export { pairedRewardLoss } from './losses/paired-rw.js';
+export {
+  ppoActorLoss,
+  ppoCriticLoss,
+  type PpoActorLossOptions,
+  type PpoCriticLossOptions,
+} from './losses/ppo.js';
+export { sftLoss } from './losses/sft.js';
+export { gae, type GaeInput } from './ppo/gae.js';
+export { KlController, type KlControllerOptions } from './ppo/kl-controller.js';
+export { ppoOptionsSchema, type PpoOptions } from './ppo/options.js';
+export { preparePpo, type PreparedPpo } from './ppo/prepare.js';
+export { ValueNorm, type ValueNormOptions, type ValueNormState } from './ppo/value-norm.js';

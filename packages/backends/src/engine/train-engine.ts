@@ -72,6 +72,8 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
       throw new NumericError(
         `gradient norm of loss '${loss.name}' is ${norm} at step ${options.versionSteps}; parameters were not changed`,
       );
+    const skipped = loss.skipStep?.(stats) === undefined ? 0 : 1;
+    if (skipped) return { ...stats, grad_norm: norm, lr: 0, skipped };
     const lr = learningRate(this.optimizer, options.versionSteps, this.totalSteps);
     if (this.optimizer.type === 'adam') {
       this.steps++;
@@ -95,7 +97,7 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
       }
       ops.flush();
     }
-    return { ...stats, grad_norm: norm, lr };
+    return { ...stats, grad_norm: norm, lr, ...(loss.skipStep ? { skipped } : {}) };
   }
 
   private async reduceOverData(grads: readonly Tensor[]): Promise<void> {

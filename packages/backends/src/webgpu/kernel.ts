@@ -65,7 +65,7 @@ export function writeParams<P extends Readonly<Record<string, ParamType>>>(
 ): void {
   let at = byteOffset;
   for (const name of Object.keys(kernel.params)) {
-    const value = values[name] as number;
+    const value = values[name]!;
     const type = kernel.params[name];
     if (type === 'f32') view.setFloat32(at, value, true);
     else if (type === 'i32') view.setInt32(at, value, true);

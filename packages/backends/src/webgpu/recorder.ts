@@ -133,7 +133,7 @@ export class Recorder {
     this.device.queue.writeBuffer(
       d.buffer.gpu,
       d.byteOffset + offset * 4,
-      words.buffer as ArrayBuffer,
+      words.buffer,
       words.byteOffset,
       words.byteLength,
     );
@@ -199,7 +199,7 @@ export class Recorder {
     params: { readonly [K in keyof P]: number },
     grid: readonly [number, number, number],
   ): void {
-    const compiled = this.compile(kernel as unknown as Kernel, constants);
+    const compiled = this.compile(kernel, constants);
     if (this.usedSlots === slots) this.flush();
     const offset = this.usedSlots * slotBytes;
     const hasParams = Object.keys(kernel.params).length > 0;

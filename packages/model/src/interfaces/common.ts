@@ -1,0 +1,37 @@
+/** What the interfaces share. */
+import {
+  ConfigError,
+  modelKey,
+  type Loss,
+  type Model,
+  type SequenceSample,
+  type Stats,
+  type TrainEngine,
+} from '@realhf/api';
+
+/** The model's engine, if it can train. */
+export function trainable(model: Model): TrainEngine {
+  if (!('trainBatch' in model.engine))
+    throw new ConfigError(
+      `model ${modelKey(model.name)} has an inference engine; a train step needs a train one`,
+    );
+  return model.engine;
+}
+
+/** Stats of a loss over a dataset, weighted by the loss's own weight. */
+export async function evaluateLoss(
+  model: Model,
+  batches: AsyncIterable<SequenceSample> | Iterable<SequenceSample>,
+  loss: Loss,
+): Promise<Stats> {
+  const sums: Record<string, number> = {};
+  let total = 0;
+  for await (const batch of batches) {
+    const weight = loss.weight(batch);
+    if (weight === 0) continue;
+    total += weight;
+    for (const [name, value] of Object.entries(await model.engine.evalBatch(batch, loss)))
+      sums[name] = (sums[name] ?? 0) + weight * value;
+  }
+  return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / total]));
+}

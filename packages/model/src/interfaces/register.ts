@@ -1,0 +1,19 @@
+/** Puts the built-in interfaces into api's registry; call once per process. */
+import { interfaces } from '@realhf/api';
+
+import { PairedRewardInterface } from './paired-rw.js';
+import { PpoActorInterface } from './ppo-actor.js';
+import { PpoCriticInterface } from './ppo-critic.js';
+import { SftInterface } from './sft.js';
+
+const builtIn = {
+  sft: () => new SftInterface(),
+  paired_rw: (args: Readonly<Record<string, unknown>>) => new PairedRewardInterface(args),
+  ppo_actor: (args: Readonly<Record<string, unknown>>) => new PpoActorInterface(args),
+  ppo_critic: (args: Readonly<Record<string, unknown>>) => new PpoCriticInterface(args),
+};
+
+/** Registers sft, paired_rw, ppo_actor and ppo_critic; again does nothing. */
+export function registerInterfaces(): void {
+  for (const [name, factory] of Object.entries(builtIn)) interfaces.register(name, factory);
+}

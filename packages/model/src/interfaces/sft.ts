@@ -1,0 +1,20 @@
+/** Interface `sft`: supervised fine-tuning on packed_input_ids and prompt_mask. */
+import type { InterfaceCall, Model, ModelInterface, SequenceSample, Stats } from '@realhf/api';
+
+import { sftLoss } from '../losses/sft.js';
+import { evaluateLoss, trainable } from './common.js';
+
+export class SftInterface implements ModelInterface {
+  trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
+    return trainable(model).trainBatch(input, sftLoss, {
+      versionSteps: model.version.globalStep,
+      ...call,
+    });
+  }
+  evaluate(
+    model: Model,
+    batches: AsyncIterable<SequenceSample> | Iterable<SequenceSample>,
+  ): Promise<Stats> {
+    return evaluateLoss(model, batches, sftLoss);
+  }
+}
