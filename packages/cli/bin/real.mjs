@@ -29,17 +29,21 @@ if (!existsSync(main)) {
   const root = workspaceRoot();
   if (!root) fail(`${main} is missing, the installation is incomplete: reinstall @realhf/cli`);
   if (!existsSync(join(root, 'node_modules'))) fail(`run 'npm install' in ${root} first`);
-  process.stderr.write('real: building once (npm run build) …\n');
+  process.stderr.write('real: building once, about a minute (npm run build) …\n');
   const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
   const built = spawnSync(npm, ['run', '--silent', 'build'], {
     cwd: root,
-    // Results go to stdout only; the build's own chatter belongs on stderr.
-    stdio: ['ignore', 2, 2],
+    // Silent unless it fails.
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+    env: { ...process.env, TURBO_TELEMETRY_DISABLED: '1' },
     shell: process.platform === 'win32',
   });
   if (built.error) fail(`the build did not start: ${built.error.message}`);
-  if (built.status !== 0 || !existsSync(main))
+  if (built.status !== 0 || !existsSync(main)) {
+    process.stderr.write(`${built.stdout}${built.stderr}`);
     fail(`the build failed (exit ${built.status}); run 'npm run build' in ${root}`);
+  }
 }
 
 await import(new URL('../dist/main.js', import.meta.url).href);
