@@ -150,8 +150,8 @@ files['prompts-train.jsonl'] = promptRecords(
   new Set(),
 );
 
-// A held-out prompt opens no training text: neither a prompt of any file nor the start of any training clause.
-const opened = train.map((c) => c.text.toLowerCase());
+// A held-out prompt opens no clause that another file may hold, and equals no prompt.
+const opened = order.filter((c) => !heldPool.includes(c)).map((c) => c.text.toLowerCase());
 const heldTaken = new Set(files['prompts-train.jsonl'].map((r) => r.prompt.toLowerCase()));
 for (const r of rwTrain.records) heldTaken.add(r.prompt.toLowerCase());
 const fresh = heldPool.filter((c) => {
