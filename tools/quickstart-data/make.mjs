@@ -25,7 +25,7 @@ const SIZES = {
   rwValid: 128,
   heldout: 256,
   sftTrain: 3000,
-  rwTrain: 1500,
+  rwTrain: 2000,
   prompts: 1536,
 };
 const POOLS = { sftValid: 220, rwValid: 500, heldout: 1100 }; // clauses
