@@ -115,7 +115,7 @@ describe('software adapters', () => {
   );
 
   test.each(adapters)(
-    '%s: errors that no scope caught and a full memory are told',
+    '%s: errors that no scope caught are told, a device destroyed on purpose is none',
     async (adapter) => {
       const errors: DeviceError[] = [];
       const { device } = await openGpu({ adapter, onError: (e) => errors.push(e) });
@@ -138,6 +138,15 @@ test('the null adapter compiles and says where a shader is wrong', async () => {
     .getCompilationInfo();
   expect(info.messages[0]).toMatchObject({ type: 'error', lineNum: 2 });
   await device.popErrorScope();
+});
+
+test('a full memory is told as such', async () => {
+  const errors: DeviceError[] = [];
+  const { device } = await openNullGpu({ onError: (e) => errors.push(e) });
+  for (let i = 0; i < 4; i++) device.createBuffer({ size: 2 ** 28, usage: GPUBufferUsage.STORAGE });
+  await device.queue.onSubmittedWorkDone();
+  expect(errors[0]?.message).toMatch(/^null-backend is out of memory: /);
+  device.destroy();
 });
 
 describe('choice and failure', () => {

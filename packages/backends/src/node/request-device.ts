@@ -66,7 +66,10 @@ export async function requestDevice(
   } catch (cause) {
     throw new DeviceError(`${name} gave no device: ${firstLine(cause)}`, { cause });
   }
-  device.addEventListener('uncapturederror', ({ error }) => {
+  device.addEventListener('uncapturederror', (event) => {
+    // It is told below; Dawn would print it on stderr as well.
+    event.preventDefault();
+    const { error } = event;
     const kind = error instanceof GPUOutOfMemoryError ? 'is out of memory' : 'reports an error';
     onError(new DeviceError(`${name} ${kind}: ${firstLine(error)}`));
   });
