@@ -8,6 +8,7 @@ import { runCli } from './run-cli.js';
 const greet = defineCommand({
   name: 'greet',
   summary: 'say hello',
+  positional: ['name'],
   schema: z.object({
     name: z.string().describe('whom to greet'),
     times: z.number().int().positive().default(1).describe('how often'),
@@ -46,6 +47,14 @@ describe('runCli', () => {
       out: 'hello bobo\n',
       err: '',
     });
+  });
+  it('takes bare words where the command does', async () => {
+    expect((await real(['greet', 'times=2', 'bo'])).out).toBe('hello bobo\n');
+    expect((await real(['greet', 'bo', 'ba'])).err).toBe(
+      "real: 'ba' is not of the form key=value\n",
+    );
+    expect((await real(['greet', 'bo', 'name=ba'])).err).toContain('given twice (bo and ba)');
+    expect((await real(['greet', '--help'])).out).toContain('Usage: real greet NAME [--config');
   });
   it('lists commands and prints its version', async () => {
     expect((await real([])).out).toContain('  greet  say hello');

@@ -94,6 +94,16 @@ describe('prompt_answer', () => {
   ])('complains of %j', (record, message) => {
     expect(() => load(jsonl({ prompt: 'x', answer: 'y' }, record))).toThrow(message);
   });
+  it('puts BOS in front when asked', () => {
+    const path = jsonl({ prompt: 'x', answer: 'y' });
+    const withBos = { ...tokenizer, bosTokenId: 2 };
+    const [item] = loadPromptAnswer({ path, tokenizer: withBos, maxSeqlen: 9, addBos: true }).items;
+    expect([...item!.i32('packed_input_ids')]).toEqual([2, 120, 121, 0]);
+    expect([...item!.u8('prompt_mask')]).toEqual([1, 1, 0, 0]);
+    const prompts = loadPrompts({ path, tokenizer: withBos, maxPromptLen: 2, addBos: true });
+    expect([...prompts.items[0]!.i32('packed_prompts')]).toEqual([2, 120]);
+    expect(() => loadPrompts({ path, tokenizer, maxPromptLen: 2, addBos: true })).toThrow('no BOS');
+  });
   it('needs an EOS token', () => {
     const path = jsonl({ prompt: 'x', answer: 'y' });
     const bare = { ...tokenizer, eosTokenId: null };

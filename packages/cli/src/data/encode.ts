@@ -6,7 +6,7 @@
 import { DataError, type Tokenizer } from '@realhf/api';
 
 export interface EncodedAnswer {
-  /** prompt ‖ answer ‖ EOS, cut to the limit. */
+  /** (BOS ‖) prompt ‖ answer ‖ EOS, cut to the limit. */
   readonly tokens: Int32Array;
   /** Tokens of the prompt among them. */
   readonly promptLen: number;
@@ -22,6 +22,18 @@ export function eosOf(tokenizer: Tokenizer): number {
   return tokenizer.eosTokenId;
 }
 
+/** Tokens of a text, BOS in front where `addBos`. Throws DataError if the tokenizer names no BOS. */
+export function encodeText(tokenizer: Tokenizer, text: string, addBos: boolean): Int32Array {
+  const tokens = tokenizer.encode(text);
+  if (!addBos) return tokens;
+  if (tokenizer.bosTokenId === null)
+    throw new DataError('dataset.add_bos=true, but the tokenizer has no BOS token; leave it out');
+  const out = new Int32Array(tokens.length + 1);
+  out[0] = tokenizer.bosTokenId;
+  out.set(tokens, 1);
+  return out;
+}
+
 function commonPrefix(a: Int32Array, b: Int32Array): number {
   const n = Math.min(a.length, b.length);
   for (let i = 0; i < n; i++) if (a[i] !== b[i]) return i;
@@ -34,13 +46,17 @@ export function encodeAnswer(
   prompt: string,
   answer: string,
   limit: number,
+  addBos: boolean,
 ): EncodedAnswer {
-  const text = tokenizer.encode(prompt + answer);
+  const text = encodeText(tokenizer, prompt + answer, addBos);
   const whole = new Int32Array(text.length + 1);
   whole.set(text);
   whole[text.length] = eosOf(tokenizer);
   const tokens = whole.length > limit ? whole.slice(0, limit) : whole;
-  const promptLen = Math.min(commonPrefix(tokenizer.encode(prompt), text), tokens.length);
+  const promptLen = Math.min(
+    commonPrefix(encodeText(tokenizer, prompt, addBos), text),
+    tokens.length,
+  );
   return { tokens, promptLen, cut: whole.length > limit };
 }
 

@@ -15,6 +15,8 @@ export interface PromptAnswerLoad {
   readonly tokenizer: Tokenizer;
   /** Tokens at most, EOS included. */
   readonly maxSeqlen: number;
+  /** BOS before every sequence. Default false. */
+  readonly addBos?: boolean;
   readonly padToMaxLength?: boolean;
 }
 
@@ -32,6 +34,7 @@ export function loadPromptAnswer(options: PromptAnswerLoad): Loaded {
       stringField(record, 'prompt'),
       stringField(record, 'answer'),
       maxSeqlen,
+      options.addBos ?? false,
     );
     if (encoded.cut) cut++;
     const n = encoded.tokens.length;

@@ -1,6 +1,6 @@
 /** `prompt` dataset (reference: D11): records with `prompt` to `packed_prompts`. No EOS: generation goes on from there. */
 import { DataError, SequenceSample, type Tokenizer } from '@realhf/api';
-import { padTo } from './encode.js';
+import { encodeText, padTo } from './encode.js';
 import type { Loaded } from './prompt-answer.js';
 import { readRecords, stringField } from './read-records.js';
 
@@ -11,6 +11,8 @@ export interface PromptLoad {
   readonly maxPromptLen: number;
   /** Leave longer prompts out instead of failing. */
   readonly skipLong?: boolean;
+  /** BOS before every sequence. Default false. */
+  readonly addBos?: boolean;
   /** Fill up on the left; benchmarks only. */
   readonly padToMaxLength?: boolean;
 }
@@ -21,7 +23,7 @@ export function loadPrompts(options: PromptLoad): Loaded {
   const records = readRecords(path);
   const items: SequenceSample[] = [];
   for (const record of records) {
-    const tokens = tokenizer.encode(stringField(record, 'prompt'));
+    const tokens = encodeText(tokenizer, stringField(record, 'prompt'), options.addBos ?? false);
     if (tokens.length === 0)
       throw new DataError(`${record.where}: 'prompt' has no tokens; generation needs at least one`);
     if (tokens.length > maxPromptLen) {

@@ -15,6 +15,8 @@ export interface RwPairLoad {
   readonly maxSeqlen: number;
   readonly maxPairsPerPrompt: number;
   readonly seed: number;
+  /** BOS before every sequence. Default false. */
+  readonly addBos?: boolean;
   readonly padToMaxLength?: boolean;
 }
 
@@ -45,7 +47,13 @@ export class RwPairs {
         );
       let promptLen = Infinity;
       const encode = (answer: string) => {
-        const e = encodeAnswer(options.tokenizer, prompt, answer, options.maxSeqlen);
+        const e = encodeAnswer(
+          options.tokenizer,
+          prompt,
+          answer,
+          options.maxSeqlen,
+          options.addBos ?? false,
+        );
         if (e.cut) cut++;
         promptLen = Math.min(promptLen, e.promptLen);
         return options.padToMaxLength

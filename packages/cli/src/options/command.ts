@@ -28,6 +28,8 @@ export interface Command<S extends z.ZodType = z.ZodType> {
   readonly summary: string;
   /** An object schema: every leaf is an option and has a description. */
   readonly schema: S;
+  /** Options that bare words fill, in order: `real verify DIR` is `real verify dir=DIR` with ['dir']. */
+  readonly positional?: readonly string[];
   /** Command lines shown at the end of `--help`. */
   readonly examples?: readonly string[];
   run(config: z.output<S>, context: RunContext): Promise<void>;

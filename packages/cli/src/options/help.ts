@@ -59,7 +59,7 @@ export function commandHelp(command: Command, columns: number): string {
   }
   const parts = [
     `real ${command.name}: ${command.summary}`,
-    `Usage: real ${command.name} [--config file.yaml] [key=value …]`,
+    `Usage: real ${[command.name, ...(command.positional ?? []).map((p) => p.toUpperCase())].join(' ')} [--config file.yaml] [key=value …]`,
   ];
   const flags: [string, string, string, string][] = [
     ['--config FILE', '', '', 'read options from a YAML file; key=value overrides them'],

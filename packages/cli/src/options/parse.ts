@@ -25,8 +25,12 @@ export interface Arguments {
   readonly assignments: ReadonlyMap<string, string>;
 }
 
-/** Splits words; throws ConfigError for a repeated key, a stray word or an unknown flag. */
-export function splitArguments(words: readonly string[]): Arguments {
+/** Splits words; one without `=` fills the next of `positional`. Throws ConfigError for a repeated key, a stray word, an unknown flag. */
+export function splitArguments(
+  words: readonly string[],
+  positional: readonly string[] = [],
+): Arguments {
+  let bareWords = 0;
   const assignments = new Map<string, string>();
   let help = false;
   let printConfig = false;
@@ -50,13 +54,17 @@ export function splitArguments(words: readonly string[]): Arguments {
       );
     } else {
       const at = word.indexOf('=');
-      if (at <= 0) throw new ConfigError(`'${word}' is not of the form key=value`);
-      const key = word.slice(0, at);
+      const next = positional[bareWords];
+      if (at === 0 || (at < 0 && next === undefined))
+        throw new ConfigError(`'${word}' is not of the form key=value`);
+      if (at < 0) bareWords++;
+      const key = at < 0 ? next! : word.slice(0, at);
+      const value = at < 0 ? word : word.slice(at + 1);
       if (assignments.has(key))
         throw new ConfigError(
-          `option '${key}' is given twice (${assignments.get(key)!} and ${word.slice(at + 1)}); keep one`,
+          `option '${key}' is given twice (${assignments.get(key)!} and ${value}); keep one`,
         );
-      assignments.set(key, word.slice(at + 1));
+      assignments.set(key, value);
     }
   }
   return { help, printConfig, configFile, assignments };

@@ -16,6 +16,10 @@ const batchSizes = {
   valid_bs_n_seqs: count().default(256).describe('records per evaluation batch'),
 };
 const maxSeqlen = count().default(1024).describe('longer sequences are cut, in tokens');
+const addBos = z
+  .boolean()
+  .default(false)
+  .describe('begin every sequence with BOS, as llama checkpoints were trained');
 const padToMaxLength = z
   .boolean()
   .default(false)
@@ -27,6 +31,7 @@ export const promptAnswerOptions = z.object({
   valid_path: validPath,
   max_seqlen: maxSeqlen,
   ...batchSizes,
+  add_bos: addBos,
   pad_to_max_length: padToMaxLength,
 });
 export type PromptAnswerOptions = z.infer<typeof promptAnswerOptions>;
@@ -38,6 +43,7 @@ export const rwPairOptions = z.object({
   max_seqlen: maxSeqlen,
   max_pairs_per_prompt: count().default(2).describe('pairs drawn from a record each epoch'),
   ...batchSizes,
+  add_bos: addBos,
   pad_to_max_length: padToMaxLength,
 });
 export type RwPairOptions = z.infer<typeof rwPairOptions>;
@@ -51,6 +57,7 @@ export const promptOptions = z.object({
     .default(false)
     .describe('leave out prompts longer than max_prompt_len instead'),
   train_bs_n_seqs: count().default(256).describe('prompts per step'),
+  add_bos: addBos,
   pad_to_max_length: padToMaxLength,
 });
 export type PromptOptions = z.infer<typeof promptOptions>;
