@@ -3,7 +3,7 @@
 @group(0) @binding(0) var<storage, read> q: array<vec4f>;
 @group(0) @binding(1) var<storage, read> k: array<vec4f>;
 @group(0) @binding(2) var<storage, read> v: array<vec4f>;
-@group(0) @binding(3) var<storage, read> kv_range: array<vec2u>;
+@group(0) @binding(3) var<storage, read> kv_range: array<u32>;
 @group(0) @binding(4) var<storage, read> lse: array<f32>;
 @group(0) @binding(5) var<storage, read> d_out: array<vec4f>;
 @group(0) @binding(6) var<storage, read> out: array<vec4f>;
@@ -24,7 +24,8 @@ fn dq(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups:
   let t = i % params.t_q;
   let h = i / params.t_q;
   let kv_head = (h + params.q_head_offset) / params.group - params.kv_head_offset;
-  let range = kv_range[t];
+  let range_at = params.range_offset + t * params.range_stride;
+  let range = vec2u(kv_range[range_at], kv_range[range_at + 1u]);
   let q_at = params.q_offset + t * params.q_stride + h * D4;
   let o_at = (t * params.n_heads + h) * D4;
   let row_lse = lse[t * params.n_heads + h];
@@ -80,7 +81,8 @@ fn key_gradient(s: u32, kv_head: u32) -> KeyGradient {
   let h_end = min(max(first + params.group, params.q_head_offset) - params.q_head_offset, params.n_heads);
   for (var h = h_begin; h < h_end; h++) {
     for (var t = queries.x; t < queries.y; t++) {
-      let range = kv_range[t];
+      let range_at = params.range_offset + t * params.range_stride;
+  let range = vec2u(kv_range[range_at], kv_range[range_at + 1u]);
       if (s < range.x || s >= range.y) { continue; }
       let q_at = params.q_offset + t * params.q_stride + h * D4;
       let o_at = (t * params.n_heads + h) * D4;

@@ -22,6 +22,8 @@ export const attentionParams = {
   k_stride: 'u32',
   v_offset: 'u32',
   v_stride: 'u32',
+  range_stride: 'u32',
+  range_offset: 'u32',
 } as const;
 
 const headDims = [16, 64, 128];
@@ -73,7 +75,9 @@ export function attentionValues(a: AttentionArgs) {
     throw new DeviceError(
       `attention: ${a.nHeads} q heads from ${qHeadOffset} in groups of ${group} need kv heads ${first} to ${last}, there are ${a.nKvHeads} from ${kvHeadOffset}`,
     );
-  expectSize('attention', 'kvRange', a.kvRange, 2 * a.tQ);
+  const rangeStride = a.kvRangeStride ?? 2;
+  const rangeOffset = a.kvRangeOffset ?? 0;
+  expectSize('attention', 'kvRange', a.kvRange, (a.tQ - 1) * rangeStride + rangeOffset + 2);
   expectSize('attention', 'out', a.out, a.tQ * a.nHeads * a.headDim);
   if (a.lse) expectSize('attention', 'lse', a.lse, a.tQ * a.nHeads);
   const [q, k, v] = [inVec4('q', a.q), inVec4('k', a.k), inVec4('v', a.v)];
@@ -90,6 +94,8 @@ export function attentionValues(a: AttentionArgs) {
     k_stride: k.stride,
     v_offset: v.offset,
     v_stride: v.stride,
+    range_stride: rangeStride,
+    range_offset: rangeOffset,
   };
 }
 

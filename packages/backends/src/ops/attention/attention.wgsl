@@ -3,7 +3,7 @@
 @group(0) @binding(0) var<storage, read> q: array<vec4f>;
 @group(0) @binding(1) var<storage, read> k: array<vec4f>;
 @group(0) @binding(2) var<storage, read> v: array<vec4f>;
-@group(0) @binding(3) var<storage, read> kv_range: array<vec2u>;
+@group(0) @binding(3) var<storage, read> kv_range: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
 
@@ -14,7 +14,8 @@ fn add4(a: vec4f) -> f32 { return (a.x + a.y) + (a.z + a.w); }
 // Writes the output row of (t, h); returns its log-sum-exp.
 fn attend(t: u32, h: u32) -> f32 {
   let kv_head = (h + params.q_head_offset) / params.group - params.kv_head_offset;
-  let range = kv_range[t];
+  let range_at = params.range_offset + t * params.range_stride;
+  let range = vec2u(kv_range[range_at], kv_range[range_at + 1u]);
   let q_at = params.q_offset + t * params.q_stride + h * D4;
   let k_base = params.k_offset + kv_head * D4;
   let v_base = params.v_offset + kv_head * D4;

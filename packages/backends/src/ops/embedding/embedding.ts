@@ -14,6 +14,8 @@ const params = {
   row_offset: 'i32',
   factor: 'f32',
   accumulate: 'u32',
+  id_stride: 'u32',
+  id_offset: 'u32',
 } as const;
 const access = ['read_write', 'read', 'read'] as const;
 const lookupKernel = defineKernel({
@@ -33,27 +35,37 @@ const backwardKernel = defineKernel({
   variants: [wg],
 });
 
-/** out [n, dim] = factor·table[ids[i] − rowOffset], zero where that row is not in the table; ids i32 [n]. */
+/** out [n, dim] = factor·table[ids[i] − rowOffset], zero where that row is not in the table; id i is entry idStride·i + idOffset of ids (i32 or u32; default 1 and 0). */
 export function embedding(
   r: Recorder,
   table: Tensor,
   ids: Tensor,
   out: Tensor,
-  options: { rowOffset?: number; factor?: number; accumulate?: boolean } = {},
+  options: {
+    rowOffset?: number;
+    factor?: number;
+    accumulate?: boolean;
+    idStride?: number;
+    idOffset?: number;
+  } = {},
 ): void {
-  const dim = tableDim('embedding', table, ids.size, out);
+  const { idStride = 1, idOffset = 0 } = options;
+  const count = Math.ceil((ids.size - idOffset) / idStride);
+  const dim = tableDim('embedding', table, count, out);
   if (out.size === 0) return;
   r.run(
     lookupKernel,
     wg,
     [out, table, ids],
     {
-      count: ids.size,
+      count,
       dim,
       rows: table.size / dim,
       row_offset: options.rowOffset ?? 0,
       factor: options.factor ?? 1,
       accumulate: options.accumulate ? 1 : 0,
+      id_stride: idStride,
+      id_offset: idOffset,
     },
     grid1d(Math.ceil(out.size / wg.WG)),
   );
@@ -77,7 +89,16 @@ export function embeddingBackward(
     backwardKernel,
     wg,
     [dTable, dOut, order],
-    { count: unique, dim, rows, row_offset: 0, factor: options.factor ?? 1, accumulate: 1 },
+    {
+      count: unique,
+      dim,
+      rows,
+      row_offset: 0,
+      factor: options.factor ?? 1,
+      accumulate: 1,
+      id_stride: 1,
+      id_offset: 0,
+    },
     grid1d(Math.ceil((unique * dim) / wg.WG)),
   );
   r.free(order);

@@ -8,7 +8,7 @@
 fn lookup(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let at = linear_index(id, groups, WG);
   if (at >= params.count * params.dim) { return; }
-  let row = ids[at / params.dim] - params.row_offset;
+  let row = ids[params.id_offset + at / params.dim * params.id_stride] - params.row_offset;
   var value = 0.0;
   if (row >= 0 && u32(row) < params.rows) { value = params.factor * table[u32(row) * params.dim + at % params.dim]; }
   if (params.accumulate != 0u) { value += dst[at]; }

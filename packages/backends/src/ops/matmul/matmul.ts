@@ -3,8 +3,17 @@ import type { MatmulArgs } from '@realhf/api';
 
 import type { Recorder } from '../../webgpu/recorder.js';
 import { naiveMatmul } from './naive.js';
+import { matmulProblem } from './problem.js';
+import { tileMatmul } from './tile.js';
 
 /** out [m, n] = A·B (+ bias) (+ out with `accumulate`). Throws DeviceError if shapes do not fit. */
 export function matmul(r: Recorder, args: MatmulArgs): void {
-  naiveMatmul(r, args);
+  const p = matmulProblem(args);
+  if (p.m * p.n === 0) return;
+  if (p.transA && p.transB) naiveMatmul(r, args);
+  else
+    tileMatmul(r, args, p, {
+      rows: p.m <= 4 ? 4 : 8,
+      cols: r.adapter.includes('SwiftShader') ? 4 : 2,
+    });
 }

@@ -35,7 +35,7 @@ onAdapters((r) => {
     rows: number,
     w: Warpers,
     more: Partial<SampleArgs> = {},
-    state = new Uint32Array(4 * rows),
+    state = new Uint32Array(5 * rows),
   ) {
     const vocab = logits.length / rows;
     const wordsPerRow = Math.ceil(vocab / 32);
@@ -158,13 +158,13 @@ onAdapters((r) => {
       [0, 1],
       [1, 4],
     ] as const) {
-      const args = setup(line, 1, w, { greedy: true }, Uint32Array.of(step, 0, 9, 10));
+      const args = setup(line, 1, w, { greedy: true }, Uint32Array.of(step, 0, 9, 5, 10));
       sample(r(), args);
       expect([...(await ints(args.tokens))]).toEqual([token]);
       const others = step === 0 ? [1, 5, 2, 5, 0] : [...line];
       const lse = Math.log(others.reduce((a, x) => a + Math.exp(x), 0));
       expect((await floats(args.logProbLog))[0]).toBeCloseTo(line[token]! - lse, 5);
-      expect([...(await words(args.state))]).toEqual([step + 1, token === 4 ? 1 : 0, 10, 11]);
+      expect([...(await words(args.state))]).toEqual([step + 1, token === 4 ? 1 : 0, 10, 5, 11]);
     }
   });
 
@@ -175,8 +175,8 @@ onAdapters((r) => {
     const many = new Float32Array(rows * vocab);
     for (let i = 0; i < rows; i++) many.set(logits, i * vocab);
     const w = { temperature: 1, topK: 30, topP: 0.95, banned: -1 };
-    const state = new Uint32Array(4 * rows).fill(3);
-    for (let i = 0; i < rows; i++) state[4 * i + 1] = i === 2 ? 1 : 0;
+    const state = new Uint32Array(5 * rows).fill(3);
+    for (let i = 0; i < rows; i++) state[5 * i + 1] = i === 2 ? 1 : 0;
     const seeds = up(Uint32Array.of(5, 6, 7, 8, 5));
     const tokenLog = up(new Int32Array(3 * rows).fill(-7));
     const logProbLog = up(new Float32Array(3 * rows).fill(NaN));
@@ -202,9 +202,9 @@ onAdapters((r) => {
     expect([...log.subarray(0, 5), ...log.subarray(10)]).toEqual(new Array(10).fill(-7));
     expect(log.subarray(5, 10)).toEqual(got);
     expect((await floats(logProbLog))[7]).toBe(0);
-    expect([...(await words(args.state)).subarray(4, 12)]).toEqual([4, 0, 4, 4, 3, 1, 3, 3]);
+    expect([...(await words(args.state)).subarray(5, 15)]).toEqual([4, 0, 4, 3, 4, 3, 1, 3, 3, 3]);
     expect([...(await words(args.maskLog)).subarray(14, 16)]).toEqual([0xffffffff, 0xff]);
-    const alone = setup(logits, 1, w, { seeds: up(Uint32Array.of(8)) }, state.slice(12, 16));
+    const alone = setup(logits, 1, w, { seeds: up(Uint32Array.of(8)) }, state.slice(15, 20));
     sample(r(), alone);
     expect((await ints(alone.tokens))[0]).toBe(got[3]);
     expect((await floats(alone.logProbLog))[0]).toBe((await floats(logProbLog))[8]);

@@ -50,7 +50,7 @@ export function sample(r: Recorder, a: SampleArgs): void {
   const lines = rows * (a.logStep + 1);
   if (
     a.seeds.size < rows ||
-    a.state.size < 4 * rows ||
+    a.state.size < 5 * rows ||
     a.tokens.size < rows ||
     a.tokenLog.size < lines ||
     a.logProbLog.size < lines ||

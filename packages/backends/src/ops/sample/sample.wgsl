@@ -153,10 +153,10 @@ fn argmax(row: u32) -> u32 {
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let row = linear_index(id, groups, WG);
   if (row >= params.rows) { return; }
-  let step = state[4u * row];
+  let step = state[5u * row];
   var token = params.pad;
   var log_prob = 0.0;
-  if (state[4u * row + 1u] == 0u) {
+  if (state[5u * row + 1u] == 0u) {
     if (step < params.min_new) { banned = bitcast<u32>(params.eos); }
     if (params.filter_tokens != 0u) { threshold = find_threshold(row); }
     let stats = row_stats(row);
@@ -165,10 +165,10 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     else { column = draw(row, stats.top, uniform_of(seeds[row], step)); }
     log_prob = log_prob_of(logits[row * params.vocab + column], stats);
     token = i32(column);
-    state[4u * row] = step + 1u;
-    state[4u * row + 1u] = select(0u, 1u, token == params.eos);
-    state[4u * row + 2u] += 1u;
-    state[4u * row + 3u] += 1u;
+    state[5u * row] = step + 1u;
+    state[5u * row + 1u] = select(0u, 1u, token == params.eos);
+    state[5u * row + 2u] += 1u;
+    state[5u * row + 4u] += 1u;
   }
   tokens[row] = token;
   token_log[params.log_step * params.rows + row] = token;

@@ -1,0 +1,104 @@
+/** Attention of packed causal sequences (forward, backward) and one decode step over a cache. */
+import type { AttentionBackwardArgs } from '@realhf/api';
+
+import type { Bench } from '../../testing/bench.js';
+import { upload } from '../../testing/device-data.js';
+import { normal, random } from '../../testing/numbers.js';
+import type { Recorder } from '../../webgpu/recorder.js';
+import { attentionBackward } from './attention-backward.js';
+import { attention } from './attention.js';
+
+interface Shape {
+  readonly sequences: number;
+  readonly length: number;
+  readonly nHeads: number;
+  readonly nKvHeads: number;
+  readonly headDim: number;
+}
+
+/** `queries` last tokens of each sequence attend causally. */
+function inputs(r: Recorder, s: Shape, queries: number): AttentionBackwardArgs {
+  const rand = random(1);
+  const { sequences: N, length: L, nHeads: H, nKvHeads: G, headDim: D } = s;
+  const [tQ, tKv] = [N * queries, N * L];
+  const kv = new Uint32Array(2 * tQ);
+  const q = new Uint32Array(2 * tKv);
+  for (let n = 0; n < N; n++) {
+    for (let i = 0; i < queries; i++)
+      kv.set([n * L, n * L + L - queries + i + 1], 2 * (n * queries + i));
+    for (let i = 0; i < L; i++)
+      q.set([n * queries + Math.max(0, i - L + queries), (n + 1) * queries], 2 * (n * L + i));
+  }
+  const strided = (rows: number, heads: number) => ({
+    tensor: upload(r, normal(rows * heads * D, rand)),
+    offset: 0,
+    stride: heads * D,
+  });
+  return {
+    q: strided(tQ, H),
+    k: strided(tKv, G),
+    v: strided(tKv, G),
+    dq: strided(tQ, H),
+    dk: strided(tKv, G),
+    dv: strided(tKv, G),
+    kvRange: upload(r, kv, [tQ, 2], 'u32'),
+    qRange: upload(r, q, [tKv, 2], 'u32'),
+    out: r.alloc([tQ, H * D]),
+    lse: r.alloc([tQ, H]),
+    dOut: upload(r, normal(tQ * H * D, rand)),
+    tQ,
+    tKv,
+    nHeads: H,
+    nKvHeads: G,
+    headDim: D,
+    scale: 1 / Math.sqrt(D),
+  };
+}
+
+const name = (s: Shape) =>
+  `${s.sequences}×${s.length} tokens, ${s.nHeads}/${s.nKvHeads} heads of ${s.headDim}`;
+const small: Shape = { sequences: 32, length: 64, nHeads: 4, nKvHeads: 4, headDim: 16 };
+const wide: Shape = { sequences: 4, length: 128, nHeads: 8, nKvHeads: 2, headDim: 64 };
+
+const training = [small, wide].flatMap((s): Bench[] => {
+  const pairs = (s.sequences * s.nHeads * s.length * (s.length + 1)) / 2;
+  return [
+    {
+      name: `attention ${name(s)}`,
+      flops: 4 * pairs * s.headDim,
+      setup: (r) => {
+        const a = inputs(r, s, s.length);
+        return () => {
+          attention(r, a);
+        };
+      },
+    },
+    {
+      name: `attention backward ${name(s)}`,
+      // Two products recomputed in each of dq and dkv, one for dq, two for dk and dv.
+      flops: 14 * pairs * s.headDim,
+      setup: (r) => {
+        const a = inputs(r, s, s.length);
+        attention(r, a);
+        return () => {
+          attentionBackward(r, a);
+        };
+      },
+    },
+  ];
+});
+
+export const benches: Bench[] = [
+  ...training,
+  {
+    name: `attention decode ${name({ ...small, length: 256 })}`,
+    flops: 4 * 32 * 256 * 4 * 16,
+    bytes: 2 * 32 * 256 * 4 * 16 * 4,
+    setup: (r) => {
+      const a = inputs(r, { ...small, length: 256 }, 1);
+      return () => {
+        attention(r, a);
+      };
+    },
+  },
+];
