@@ -13,6 +13,7 @@ export * from './checkpoint/blob.js';
 export * from './checkpoint/lock.js';
 export * from './checkpoint/store.js';
 export * from './data/batches.js';
+export * from './data/from-options.js';
 export * from './data/prompt-answer.js';
 export * from './data/prompts.js';
 export * from './data/rw-pairs.js';
