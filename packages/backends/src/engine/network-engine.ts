@@ -153,8 +153,12 @@ export class NetworkEngine implements Engine {
         if (train) await pass.backward();
         continue;
       }
-      const { logits: _, ...vectors } = pass.output;
-      const out = loss.compute({ sample: mb, cuSeqlens: batch.cuSeqlens, totalWeight, ...vectors });
+      const out = loss.compute({
+        ...pass.output,
+        sample: mb,
+        cuSeqlens: batch.cuSeqlens,
+        totalWeight,
+      });
       if (!Number.isFinite(out.loss)) {
         pass.release();
         throw new NumericError(

@@ -73,6 +73,8 @@ export class Recorder {
       entries: [{ binding: 0, resource: { buffer: this.paramBuffer, size: slotBytes } }],
     });
     device.addEventListener('uncapturederror', (event) => {
+      // Else Dawn prints it to stderr too.
+      event.preventDefault();
       const message = event.error.message.split('\n')[0] ?? '';
       this.failure ??= new DeviceError(`the device reports an error: ${message}`);
     });
@@ -218,7 +220,7 @@ export class Recorder {
       group = this.device.createBindGroup({
         layout: compiled.storage,
         entries: tensors.map((t, binding) => {
-          const d = t as DeviceTensor;
+          const d = deviceTensor(t);
           return {
             binding,
             resource: { buffer: d.buffer.gpu, offset: d.byteOffset, size: d.byteLength },

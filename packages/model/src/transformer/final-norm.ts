@@ -3,16 +3,17 @@ import type { NormArgs, Tensor } from '@realhf/api';
 
 import type { Shard } from './shard.js';
 
-function args(shard: Shard, x: Tensor): NormArgs & { name: string } {
+const finalNormName = (nLayers: number) => `${nLayers + 1}.ln_f`;
+
+function args(shard: Shard, x: Tensor): NormArgs {
   const { norm: kind, normEps: eps, nLayers } = shard.config;
-  const name = `${nLayers + 1}.ln_f`;
+  const name = finalNormName(nLayers);
   const bias = shard.maybe(`${name}.bias`);
-  return { name, x, weight: shard.w(`${name}.weight`), kind, eps, ...(bias ? { bias } : {}) };
+  return { x, weight: shard.w(`${name}.weight`), kind, eps, ...(bias ? { bias } : {}) };
 }
 
 export function finalNorm(shard: Shard, x: Tensor, out: Tensor, stats: Tensor): void {
-  const { name: _, ...rest } = args(shard, x);
-  shard.ops.norm({ ...rest, out, stats });
+  shard.ops.norm({ ...args(shard, x), out, stats });
 }
 
 /** dx overwritten. */
@@ -23,9 +24,16 @@ export function finalNormBackward(
   dOut: Tensor,
   dx: Tensor,
 ): void {
-  const { name, ...rest } = args(shard, x);
+  const name = finalNormName(shard.config.nLayers);
   const bias = shard.has(`${name}.bias`) ? { dBias: shard.g(`${name}.bias`) } : {};
-  shard.ops.normBackward({ ...rest, stats, dOut, dx, dWeight: shard.g(`${name}.weight`), ...bias });
+  shard.ops.normBackward({
+    ...args(shard, x),
+    stats,
+    dOut,
+    dx,
+    dWeight: shard.g(`${name}.weight`),
+    ...bias,
+  });
 }
 
 /** `L+1.head.weight`, or the embedding when tied. */

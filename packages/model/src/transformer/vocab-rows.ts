@@ -20,7 +20,7 @@ export function vocabRows(batch: PackedBatch, needed?: Uint8Array): VocabRows {
   let entry = 0;
   for (let s = 0; s + 1 < cuSeqlens.length; s++) {
     for (let t = cuSeqlens[s]!; t < cuSeqlens[s + 1]! - 1; t++, entry++) {
-      if (needed && needed[entry] === 0) continue;
+      if (needed?.[entry] === 0) continue;
       rows.push(t);
       entries.push(entry);
       labels.push(tokens[t + 1]!);
