@@ -4,6 +4,7 @@ import { download, poisoned, upload } from '../../testing/device-data.js';
 import { expectClose, expectDirectional, normal, random } from '../../testing/numbers.js';
 import { onAdapters } from '../../testing/test-recorders.js';
 import { matmul } from './matmul.js';
+import { naiveMatmul } from './naive.js';
 import { matmulReference } from './matmul.reference.js';
 
 const layouts = [
@@ -57,6 +58,10 @@ onAdapters((r) => {
     matmul(r(), { ...args, out });
     const want = matmulReference(a!, b!, new Float64Array(m * n), m, n, k, transA, transB);
     expectClose(await download(r(), out), want, 1e-5, tolerance);
+    // One order of accumulation in all kernels.
+    const naive = poisoned(r(), [m, n]);
+    naiveMatmul(r(), { ...args, out: naive });
+    expect(await download(r(), naive)).toEqual(await download(r(), out));
     const biased = poisoned(r(), [m, n]);
     matmul(r(), { ...args, out: biased, bias: tBias });
     const plusBias = want.map((v, i) => v + bias![i % n]!);

@@ -3,17 +3,19 @@ import type { MatmulArgs } from '@realhf/api';
 
 import type { Recorder } from '../../webgpu/recorder.js';
 import { naiveMatmul } from './naive.js';
-import { matmulProblem } from './problem.js';
-import { tileMatmul } from './tile.js';
+import { matmulProblem, type MatmulProblem } from './problem.js';
+import { tileMatmul, type TileShape } from './tile.js';
 
 /** out [m, n] = A·B (+ bias) (+ out with `accumulate`). Throws DeviceError if shapes do not fit. */
 export function matmul(r: Recorder, args: MatmulArgs): void {
   const p = matmulProblem(args);
   if (p.m * p.n === 0) return;
   if (p.transA && p.transB) naiveMatmul(r, args);
-  else
-    tileMatmul(r, args, p, {
-      rows: p.m <= 4 ? 4 : 8,
-      cols: r.adapter.includes('SwiftShader') ? 4 : 2,
-    });
+  else tileMatmul(r, args, p, tileShape(r, p));
+}
+
+/** Measured: SwiftShader is best with the largest tile; lavapipe compiles large kernels for seconds, for little gain. */
+function tileShape(r: Recorder, p: MatmulProblem): TileShape {
+  if (r.adapter.includes('SwiftShader')) return { rows: p.m <= 4 ? 4 : 8, cols: 4 };
+  return { rows: p.transA ? 8 : 4, cols: 2 };
 }

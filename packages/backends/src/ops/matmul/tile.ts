@@ -38,6 +38,7 @@ const workgroup = 16;
 const constants = ({ rows, cols }: TileShape) => ({ WG: workgroup, ROWS: rows, COLS: cols });
 const variants = [
   constants({ rows: 4, cols: 2 }),
+  constants({ rows: 4, cols: 4 }),
   constants({ rows: 8, cols: 2 }),
   constants({ rows: 8, cols: 4 }),
 ];
