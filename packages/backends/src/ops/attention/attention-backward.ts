@@ -1,8 +1,8 @@
 /**
  * Backward of attention: dq, dk, dv overwritten, by recomputation from q, k, v and lse. dq, dk and dv may lie in one
- * tensor (the gradient of a fused qkv); no two of them may be different views of one buffer.
+ * tensor (the gradient of a fused qkv), which is cheaper than dk and dv apart.
  */
-import type { AttentionBackwardArgs } from '@realhf/api';
+import type { AttentionBackwardArgs, Tensor } from '@realhf/api';
 
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
@@ -26,6 +26,8 @@ const params = {
   dk_stride: 'u32',
   dv_offset: 'u32',
   dv_stride: 'u32',
+  write_k: 'u32',
+  write_v: 'u32',
 } as const;
 
 const common = ['read', 'read', 'read', 'read', 'read', 'read', 'read'] as const;
@@ -45,15 +47,6 @@ const keyGradient = defineKernel({
   access: [...common, 'read', 'read_write'],
   variants: attentionVariants,
 });
-const keyGradientApart = defineKernel({
-  name: 'attention_dkv_apart',
-  source: backwardSource,
-  entry: 'dkv_apart',
-  params,
-  access: [...common, 'read', 'read_write', 'read_write'],
-  variants: attentionVariants,
-});
-
 /** dq [tQ], dk and dv [tKv] rows overwritten. Throws DeviceError when shapes don't fit. */
 export function attentionBackward(r: Recorder, a: AttentionBackwardArgs): void {
   const [dq, dk, dv] = [inVec4('dq', a.dq), inVec4('dk', a.dk), inVec4('dv', a.dv)];
@@ -67,25 +60,29 @@ export function attentionBackward(r: Recorder, a: AttentionBackwardArgs): void {
     dk_stride: dk.stride,
     dv_offset: dv.offset,
     dv_stride: dv.stride,
+    write_k: 0,
+    write_v: 0,
   };
   expectSize('attentionBackward', 'qRange', a.qRange, 2 * a.tKv);
   expectSize('attentionBackward', 'dOut', a.dOut, a.tQ * a.nHeads * a.headDim);
-  const constants = { D4: a.headDim / 4, WG: attentionWorkgroup(r) };
+  const wg = attentionWorkgroup(r);
   const delta = r.alloc([Math.max(1, a.tQ), a.nHeads]);
   const inputs = [a.q.tensor, a.k.tensor, a.v.tensor, a.kvRange, a.lse, a.dOut];
+  const grid = (rows: number, heads: number) =>
+    grid1d(Math.ceil((Math.ceil(rows / 4) * heads) / wg.WG));
   if (a.tQ > 0)
-    r.run(
-      queryGradient,
-      constants,
-      [...inputs, a.out, delta, a.dq.tensor],
-      values,
-      grid1d(Math.ceil((a.tQ * a.nHeads) / constants.WG)),
-    );
+    r.run(queryGradient, wg, [...inputs, a.out, delta, a.dq.tensor], values, grid(a.tQ, a.nHeads));
+  const keyGrid = grid(a.tKv, a.nKvHeads);
+  const run = (tensor: Tensor, writeK: number, writeV: number) => {
+    const params = { ...values, write_k: writeK, write_v: writeV };
+    r.run(keyGradient, wg, [...inputs, a.qRange, delta, tensor], params, keyGrid);
+  };
   if (a.tKv > 0) {
-    const grid = grid1d(Math.ceil((a.tKv * a.nKvHeads) / constants.WG));
-    const tensors = [...inputs, a.qRange, delta, a.dk.tensor];
-    if (a.dk.tensor === a.dv.tensor) r.run(keyGradient, constants, tensors, values, grid);
-    else r.run(keyGradientApart, constants, [...tensors, a.dv.tensor], values, grid);
+    if (a.dk.tensor === a.dv.tensor) run(a.dk.tensor, 1, 1);
+    else {
+      run(a.dk.tensor, 1, 0);
+      run(a.dv.tensor, 0, 1);
+    }
   }
   r.free(delta);
 }

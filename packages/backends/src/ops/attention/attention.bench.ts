@@ -34,13 +34,15 @@ function inputs(r: Recorder, s: Shape, queries: number): AttentionBackwardArgs {
     offset: 0,
     stride: heads * D,
   });
+  // Gradients of keys and values in one tensor, as in a fused qkv.
+  const dKv = r.alloc([tKv, 2 * G * D]);
   return {
     q: strided(tQ, H),
     k: strided(tKv, G),
     v: strided(tKv, G),
     dq: strided(tQ, H),
-    dk: strided(tKv, G),
-    dv: strided(tKv, G),
+    dk: { tensor: dKv, offset: 0, stride: 2 * G * D },
+    dv: { tensor: dKv, offset: G * D, stride: 2 * G * D },
     kvRange: upload(r, kv, [tQ, 2], 'u32'),
     qRange: upload(r, q, [tKv, 2], 'u32'),
     out: r.alloc([tQ, H * D]),

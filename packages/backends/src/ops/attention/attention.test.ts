@@ -39,6 +39,7 @@ interface Case {
 const cases: Case[] = [
   { name: 'one token', lengths: [1], nHeads: 1, nKvHeads: 1, headDim: 4 },
   { name: 'packed', lengths: [5, 1, 13, 2], nHeads: 3, nKvHeads: 3, headDim: 8 },
+  { name: 'four queries at a time', lengths: [150, 3, 200], nHeads: 3, nKvHeads: 1, headDim: 4 },
   { name: 'grouped heads', lengths: [7, 11], nHeads: 6, nKvHeads: 2, headDim: 16 },
   { name: 'window', lengths: [17, 6], nHeads: 2, nKvHeads: 1, headDim: 12, window: 5 },
   {
@@ -175,7 +176,9 @@ onAdapters((r) => {
     });
 
   test('decode over a cache is bit-equal to packed training, and alone to in a batch', async () => {
-    const [T, H, G, D] = [23, 4, 2, 16];
+    // Enough queries for the kernel that takes four at a time; sequences that start off its blocks.
+    const [T, H, G, D] = [302, 4, 2, 16];
+    const starts = [0, 5, 30];
     const q = normal(T * H * D, rand);
     const k = normal(T * G * D, rand);
     const v = normal(T * G * D, rand);
@@ -207,14 +210,15 @@ onAdapters((r) => {
       });
       return new Float32Array(await r().read(out));
     };
+    const begin = (t: number) => Math.max(...starts.filter((x) => x <= t));
     const all = Array.from({ length: T }, (_, t) => t);
     const packed = await run(
       all,
       0,
-      all.flatMap((t) => [0, t + 1]),
+      all.flatMap((t) => [begin(t), t + 1]),
     );
-    for (const t of [0, 6, 22]) {
-      const alone = await run([t], 37, [37, 37 + t + 1]);
+    for (const t of [0, 4, 6, 29, 30, 33, 40, 301]) {
+      const alone = await run([t], 37, [37 + begin(t), 37 + t + 1]);
       expect(alone).toEqual(packed.subarray(t * H * D, (t + 1) * H * D));
     }
     const empty = await run([3], 0, [5, 5]);

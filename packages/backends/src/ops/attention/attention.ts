@@ -10,6 +10,7 @@ import type { Recorder } from '../../webgpu/recorder.js';
 import forwardSource from './attention.wgsl';
 
 export const attentionParams = {
+  d4: 'u32',
   t_q: 'u32',
   n_heads: 'u32',
   scale: 'f32',
@@ -26,25 +27,18 @@ export const attentionParams = {
   range_offset: 'u32',
 } as const;
 
-const headDims = [16, 64, 128];
-export const attentionVariants = headDims.map((d) => ({ D4: d / 4, WG: 16 }));
+export const attentionVariants = [{ WG: 8 }];
 
-const forward = defineKernel({
-  name: 'attention',
+const access = ['read', 'read', 'read', 'read', 'read_write', 'read_write'] as const;
+const oneQuery = defineKernel({
+  name: 'attention_one',
   source: forwardSource,
-  entry: 'main',
+  entry: 'one',
   params: attentionParams,
-  access: ['read', 'read', 'read', 'read', 'read_write'],
+  access,
   variants: attentionVariants,
 });
-const forwardWithLse = defineKernel({
-  name: 'attention_with_lse',
-  source: forwardSource,
-  entry: 'main_with_lse',
-  params: attentionParams,
-  access: ['read', 'read', 'read', 'read', 'read_write', 'read_write'],
-  variants: attentionVariants,
-});
+const fourQueries = defineKernel({ ...oneQuery, name: 'attention_four', entry: 'four' });
 
 /** Offset and stride in vec4s. */
 export function inVec4(name: string, s: Strided): { offset: number; stride: number } {
@@ -82,6 +76,7 @@ export function attentionValues(a: AttentionArgs) {
   if (a.lse) expectSize('attention', 'lse', a.lse, a.tQ * a.nHeads);
   const [q, k, v] = [inVec4('q', a.q), inVec4('k', a.k), inVec4('v', a.v)];
   return {
+    d4: a.headDim / 4,
     t_q: a.tQ,
     n_heads: a.nHeads,
     scale: a.scale,
@@ -100,15 +95,23 @@ export function attentionValues(a: AttentionArgs) {
 }
 
 /** Workgroup size: small on CPUs so that a small batch still spreads over the cores. */
-export const attentionWorkgroup = (r: Recorder) => (r.isCpu ? 16 : 64);
+export const attentionWorkgroup = (r: Recorder) => ({ WG: r.isCpu ? 8 : 64 });
 
 /** out = softmax(scale·q·kᵀ over kvRange)·v; lse too when given. */
 export function attention(r: Recorder, a: AttentionArgs): void {
   const params = attentionValues(a);
   if (a.tQ === 0) return;
-  const constants = { D4: a.headDim / 4, WG: attentionWorkgroup(r) };
-  const grid = grid1d(Math.ceil((a.tQ * a.nHeads) / constants.WG));
-  const inputs = [a.q.tensor, a.k.tensor, a.v.tensor, a.kvRange, a.out];
-  if (a.lse) r.run(forwardWithLse, constants, [...inputs, a.lse], params, grid);
-  else r.run(forward, constants, inputs, params, grid);
+  const wg = attentionWorkgroup(r);
+  const lse = a.lse ?? r.alloc([a.tQ, a.nHeads]);
+  // Four queries share the loads of a key; a decode batch shares no keys and has too few queries to fill the device.
+  const shared = a.tQ * a.nHeads > 1024;
+  const items = (shared ? Math.ceil(a.tQ / 4) : a.tQ) * a.nHeads;
+  r.run(
+    shared ? fourQueries : oneQuery,
+    wg,
+    [a.q.tensor, a.k.tensor, a.v.tensor, a.kvRange, a.out, lse],
+    params,
+    grid1d(Math.ceil(items / wg.WG)),
+  );
+  if (!a.lse) r.free(lse);
 }
