@@ -1,5 +1,15 @@
 /** The commands of `real`, in the order of `real --help`. */
 import { doctorCommand } from './doctor/command.js';
+import { ppoCommand } from './experiments/ppo.js';
+import { rwCommand } from './experiments/rw.js';
+import { sftCommand } from './experiments/sft.js';
 import type { Command } from './options/command.js';
+import { verifyCommand } from './verify/command.js';
 
-export const commands: readonly Command[] = [doctorCommand];
+export const commands: readonly Command[] = [
+  sftCommand,
+  rwCommand,
+  ppoCommand,
+  doctorCommand,
+  verifyCommand,
+];

@@ -1,0 +1,107 @@
+/** From the options of a role to a model on the device. */
+import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+import {
+  CheckpointError,
+  ConfigError,
+  type ModelConfig,
+  type Ops,
+  type Tokenizer,
+} from '@realhf/api';
+import { ReaLModel } from '@realhf/model';
+import {
+  loadTokenizer,
+  readCheckpointConfig,
+  readCheckpointDir,
+  writeCheckpointDir,
+} from '@realhf/model/node';
+
+import type { FrozenModelOptions } from '../options/schemas/model.js';
+
+export interface LoadedModel {
+  readonly role: string;
+  readonly model: ReaLModel;
+  /** Where its tokenizer files are, to be copied when it is saved. */
+  readonly tokenizerDir: string;
+}
+
+export interface RoleOptions {
+  /** Key in the config, for messages: actor, critic, … */
+  readonly role: string;
+  readonly options: FrozenModelOptions & { readonly gradient_checkpointing?: boolean };
+  readonly isCritic: boolean;
+  readonly seed: number;
+}
+
+/** Directory that describes the model: `path`, or where `config` is. */
+async function sourceDir(options: FrozenModelOptions, role: string): Promise<string> {
+  const path = options.init_from_scratch ? (options.config ?? options.path) : options.path;
+  if (path === null)
+    throw new ConfigError(`${role}.path is missing; set it to a checkpoint directory`);
+  try {
+    return (await stat(path)).isDirectory() ? path : dirname(path);
+  } catch (cause) {
+    throw new CheckpointError(`${role}: there is no ${path}; check ${role}.path`, { cause });
+  }
+}
+
+/** The tokenizer of a role. */
+export async function roleTokenizer(options: FrozenModelOptions, role: string): Promise<Tokenizer> {
+  return loadTokenizer(await sourceDir(options, role));
+}
+
+/** Loads or initialises a role's weights; every role and seed gives the same values in every layout. */
+export async function loadModel(
+  ops: Ops,
+  { role, options, isCritic, seed }: RoleOptions,
+): Promise<LoadedModel> {
+  const dir = await sourceDir(options, role);
+  const make = (config: ModelConfig) => {
+    checkFamily(config, options, role);
+    return new ReaLModel({
+      ops,
+      config,
+      gradientCheckpointing: options.gradient_checkpointing ?? false,
+    });
+  };
+  if (options.init_from_scratch) {
+    const model = make(await readCheckpointConfig(dir, { isCritic }));
+    model.init(seed);
+    return { role, model, tokenizerDir: dir };
+  }
+  const checkpoint = await readCheckpointDir(dir, { isCritic });
+  try {
+    const model = make(checkpoint.config);
+    const fresh = isCritic && options.init_critic_from_actor;
+    if (fresh) model.init(seed, (name) => name.endsWith('.head.weight'));
+    await checkpoint.load(
+      (name, full) => {
+        model.load(name, full);
+      },
+      { initCriticFromActor: fresh },
+    );
+    return { role, model, tokenizerDir: dir };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function checkFamily(config: ModelConfig, options: FrozenModelOptions, role: string): void {
+  const wanted = options.type._class;
+  if (wanted !== null && wanted !== config.family) {
+    throw new ConfigError(
+      `${role}.type._class is '${wanted}', its config.json says '${config.family}'; leave it out or use another checkpoint`,
+    );
+  }
+}
+
+/** Writes a model as a Hugging Face directory with its tokenizer. */
+export async function saveModel({ model, tokenizerDir }: LoadedModel, dir: string): Promise<void> {
+  await writeCheckpointDir(dir, {
+    config: model.config,
+    getParam: (name) => model.dump(name),
+    companionsFrom: tokenizerDir,
+    overwrite: true,
+  });
+}

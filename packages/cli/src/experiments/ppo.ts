@@ -1,0 +1,107 @@
+/** `real ppo`: RLHF with an actor, a critic, a reference and a reward model, as six model function calls. */
+import { ConfigError, normalizeGeneration } from '@realhf/api';
+import { ppoMFCNames, ppoMFCs } from '@realhf/dataflow';
+
+import { openPrompts } from '../data/from-options.js';
+import { defineCommand, type RunContext } from '../options/command.js';
+import { ppoSchema, type PpoConfig } from '../options/schemas/ppo.js';
+import { requireOneDevice } from './layout.js';
+import { loadModel, roleTokenizer, type LoadedModel } from './load-model.js';
+import { openOps, type OpenedOps } from './open-ops.js';
+import { runExperiment, type ExperimentResult } from './run-experiment.js';
+
+/** Whether sampling can remove tokens: then the filter travels with the sequences. */
+function recordsMask(config: PpoConfig, vocab: number): boolean {
+  const g = normalizeGeneration(config.ppo.gen);
+  return (
+    !g.greedy && !g.force_no_logits_mask && (g.top_p < 1 || g.top_k < vocab || g.min_new_tokens > 0)
+  );
+}
+
+export async function runPpo(
+  config: PpoConfig,
+  context: RunContext,
+  opened?: OpenedOps,
+): Promise<ExperimentResult> {
+  const calls = Object.fromEntries(ppoMFCNames.map((name) => [name, config[name]]));
+  requireOneDevice(calls);
+  const tokenizer = await roleTokenizer(config.actor, 'actor');
+  const data = openPrompts(config.dataset, tokenizer, config.seed);
+  const device = opened ?? (await openOps());
+  const load = async (
+    key: 'actor' | 'critic' | 'ref' | 'rew',
+    role: string,
+    seed: number,
+  ): Promise<LoadedModel> => ({
+    ...(await loadModel(device.ops, {
+      role: key,
+      options: config[key],
+      isCritic: key === 'critic' || key === 'rew',
+      seed,
+    })),
+    role,
+  });
+  const actor = await load('actor', 'actor', config.seed);
+  const critic = await load('critic', 'critic', config.seed + 1);
+  const ref = await load('ref', 'ref', config.seed);
+  const reward = await load('rew', 'reward', config.seed + 1);
+  for (const { role, model } of [critic, ref, reward]) {
+    if (model.config.vocabSize !== actor.model.config.vocabSize) {
+      throw new ConfigError(
+        `${role} has a vocabulary of ${model.config.vocabSize}, the actor of ${actor.model.config.vocabSize}; all four models must share one tokenizer`,
+      );
+    }
+  }
+  const logitsMask = recordsMask(config, actor.model.config.vocabSize);
+  const result = await runExperiment(
+    {
+      config,
+      mfcs: ppoMFCs({
+        nSeqs: config.dataset.train_bs_n_seqs,
+        logitsMask,
+        actorArgs: { ...config.ppo, logits_mask: logitsMask },
+        criticArgs: config.ppo,
+        rewardArgs: {
+          output_scaling: config.ppo.reward_output_scaling,
+          output_bias: config.ppo.reward_output_bias,
+        },
+        nMbs: Object.fromEntries(
+          ppoMFCNames.flatMap((name) =>
+            config[name].n_mbs === null ? [] : [[name, config[name].n_mbs]],
+          ),
+        ),
+      }),
+      datasetKeys: ['packed_prompts'],
+      nSeqs: config.dataset.train_bs_n_seqs,
+      models: [
+        { loaded: actor, optimizer: config.actor.optimizer },
+        { loaded: critic, optimizer: config.critic.optimizer },
+        { loaded: ref },
+        { loaded: reward },
+      ],
+      tokenizer,
+      data: data.train,
+      shown: [
+        ['reward', 'actor_train', 'task_reward'],
+        ['kl', 'actor_train', 'kl'],
+        ['len', 'actor_train', 'avg_seq_len'],
+      ],
+      notes: data.notes,
+    },
+    context,
+  );
+  if (!opened) device.ops.destroy();
+  return result;
+}
+
+export const ppoCommand = defineCommand({
+  name: 'ppo',
+  summary: 'RLHF: proximal policy optimization against a reward model',
+  schema: ppoSchema,
+  examples: [
+    'real ppo experiment_name=my-ppo actor.path=./sft ref.path=./sft critic.path=./rw rew.path=./rw dataset.path=prompts.jsonl dataset.train_bs_n_seqs=64 ppo.gen.max_new_tokens=128 ppo.gen.min_new_tokens=0',
+  ],
+  run: async (config, context) => {
+    await runPpo(config, context);
+  },
+});
