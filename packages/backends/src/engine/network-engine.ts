@@ -23,6 +23,7 @@ import {
 import { microbatches } from '@realhf/packing';
 
 import { sequenceSeeds } from './seeds.js';
+import { shareStats } from './share-stats.js';
 
 const defaultKey = 'packed_input_ids';
 
@@ -129,7 +130,7 @@ export class NetworkEngine implements Engine {
     options: CallOptions,
     train: boolean,
   ): Promise<Stats> {
-    const { dp } = this.network.groups;
+    const { dp, pp } = this.network.groups;
     const mbs = this.split(input, options);
     const weight = Float64Array.of(mbs.reduce((s, mb) => s + loss.weight(mb), 0));
     if (dp && dp.size > 1) await dp.allReduce(weight);
@@ -140,6 +141,7 @@ export class NetworkEngine implements Engine {
       );
     const sums = new StatSums();
     let total = 0;
+    let bad: string | undefined;
     for (const mb of mbs) {
       const batch = this.pack(mb, options);
       const pass = await this.network.forward(batch, {
@@ -160,10 +162,14 @@ export class NetworkEngine implements Engine {
         totalWeight,
       });
       if (!Number.isFinite(out.loss)) {
-        pass.release();
-        throw new NumericError(
-          `loss '${loss.name}' is ${out.loss} on ids ${mb.ids.slice(0, 3).join(', ')}${mb.bs > 3 ? '…' : ''}; parameters were not changed`,
-        );
+        bad ??= `loss '${loss.name}' is ${out.loss} on ids ${mb.ids.slice(0, 3).join(', ')}${mb.bs > 3 ? '…' : ''}; parameters were not changed`;
+        total = NaN;
+        // Peers wait for this rank: it goes through all passes with zeros, then all of them throw.
+        const peers = (dp?.size ?? 1) > 1 || (pp?.size ?? 1) > 1;
+        if (train && peers) await pass.backward();
+        else pass.release();
+        if (peers) continue;
+        break;
       }
       total += out.loss;
       sums.add(out.stats);
@@ -172,7 +178,15 @@ export class NetworkEngine implements Engine {
     }
     const sum = Float64Array.of(total);
     if (dp && dp.size > 1) await dp.allReduce(sum);
-    return { loss: sum[0]!, ...(await sums.means(this.network)) };
+    let stats: Stats = { loss: sum[0]!, ...(await sums.means(this.network)) };
+    // Only the last stage has a loss; all of them must decide alike whether to step.
+    if (pp && pp.size > 1) stats = await shareStats(pp, stats);
+    if (!Number.isFinite(stats.loss))
+      throw new NumericError(
+        bad ??
+          `loss '${loss.name}' is ${stats.loss ?? NaN} on another rank; parameters were not changed`,
+      );
+    return stats;
   }
 
   async generate(

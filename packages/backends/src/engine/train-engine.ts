@@ -53,7 +53,7 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
     const { ops } = network;
     this.m = network.params.map((p) => ops.zeros(p.shape));
     this.v = network.params.map((p) => ops.zeros(p.shape));
-    this.squares = ops.zeros([Math.max(network.params.length, network.locals.length)]);
+    this.squares = ops.zeros([Math.max(network.params.length, 2 * network.locals.length)]);
     this.factor = ops.zeros([1]);
     this.norm = ops.zeros([1]);
     this.runs = decayRuns(network.locals, network.shardMap.segmentSizes);
@@ -68,12 +68,13 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
     await network.finishGradients();
     await this.reduceOverData(grads);
     const norm = await this.clip(grads);
+    // Before the norm is judged: extreme ratios, which overflow it, are what an early stop is for.
+    const skipped = (await this.skips(loss, stats)) ? 1 : 0;
+    if (skipped) return { ...stats, grad_norm: norm, lr: 0, skipped };
     if (!Number.isFinite(norm))
       throw new NumericError(
         `gradient norm of loss '${loss.name}' is ${norm} at step ${options.versionSteps}; parameters were not changed`,
       );
-    const skipped = loss.skipStep?.(stats) === undefined ? 0 : 1;
-    if (skipped) return { ...stats, grad_norm: norm, lr: 0, skipped };
     const lr = learningRate(this.optimizer, options.versionSteps, this.totalSteps);
     if (this.optimizer.type === 'adam') {
       this.steps++;
@@ -98,6 +99,15 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
       ops.flush();
     }
     return { ...stats, grad_norm: norm, lr, ...(loss.skipStep ? { skipped } : {}) };
+  }
+
+  /** The last stage alone has the stats; all stages must decide alike. */
+  private async skips(loss: Loss, stats: Stats): Promise<boolean> {
+    if (!loss.skipStep) return false;
+    const votes = Float64Array.of(loss.skipStep(stats) === undefined ? 0 : 1);
+    const { pp } = this.network.groups;
+    if (pp && pp.size > 1) await pp.allReduce(votes);
+    return votes[0]! > 0;
   }
 
   private async reduceOverData(grads: readonly Tensor[]): Promise<void> {
@@ -127,12 +137,16 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
       });
       return (await ops.read(this.norm))[0]!;
     }
-    locals.forEach((p, i) => {
-      const size = p.shape.reduce((a, b) => a * b, 1);
-      ops.sumSquares(ops.view(grads[p.segment]!, p.offset, [size]), this.squares, i);
+    const parts = locals.flatMap((p) => this.shares(p));
+    parts.forEach(({ param: p, begin, size }, i) => {
+      // A part may begin where no view can.
+      const part = ops.empty([size]);
+      ops.copy(grads[p.segment]!, part, size, p.offset + begin, 0);
+      ops.sumSquares(part, this.squares, i);
+      ops.free(part);
     });
     const each = await ops.read(this.squares);
-    const total = Float64Array.of(locals.reduce((s, p, i) => s + each[i]! * this.share(p), 0));
+    const total = Float64Array.of(parts.reduce((s, { share }, i) => s + each[i]! * share, 0));
     await groups.tp?.allReduce(total);
     await groups.pp?.allReduce(total);
     const norm = Math.sqrt(total[0]!);
@@ -140,24 +154,26 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
     return norm;
   }
 
-  /** 1 over the number of ranks that hold the same values, so that the sum over ranks counts each once. */
-  private share(p: LocalParam): number {
+  /**
+   * Parts of a parameter with 1 over the number of ranks that hold the same values, so that the sum over ranks counts
+   * each once. Of a fused qkv with fewer kv heads than ranks, q is this rank's own and k, v are shared.
+   */
+  private shares(
+    param: LocalParam,
+  ): { param: LocalParam; begin: number; size: number; share: number }[] {
     const { groups, config } = this.network;
-    const size = p.shape.reduce((a, b) => a * b, 1);
-    if (
-      p.spec.name === '0.wte.weight' &&
-      config.tiedEmbedding &&
-      !config.isCritic &&
-      groups.ppSize > 1
-    ) {
-      return groups.coordinates.pp === 0 ? 1 : 0;
-    }
-    if (groups.tpSize === 1) return 1;
-    if (size === p.spec.size) return 1 / groups.tpSize;
-    if (size * groups.tpSize === p.spec.size) return 1;
-    throw new ConfigError(
-      `parameter '${p.spec.name}' is shared by some tensor-parallel ranks only (KV heads that don't divide); train with a tensor-parallel size that divides ${config.nKvHeads}`,
-    );
+    const { spec } = param;
+    const size = param.shape.reduce((a, b) => a * b, 1);
+    const whole = (share: number) => [{ param, begin: 0, size, share }];
+    const tied = config.tiedEmbedding && !config.isCritic && groups.ppSize > 1;
+    if (tied && spec.name === '0.wte.weight') return whole(groups.coordinates.pp === 0 ? 1 : 0);
+    if (groups.tpSize === 1 || size * groups.tpSize === spec.size) return whole(1);
+    if (size === spec.size) return whole(1 / groups.tpSize);
+    const q = (config.nHeads / groups.tpSize) * config.headDim * (param.shape[1] ?? 1);
+    return [
+      { param, begin: 0, size: q, share: 1 },
+      { param, begin: q, size: size - q, share: config.nKvHeads / groups.tpSize },
+    ];
   }
 
   async saveState(): Promise<TrainState> {

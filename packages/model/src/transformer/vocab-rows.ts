@@ -68,6 +68,9 @@ export function maskRows(
   return out;
 }
 
+/** Log-prob of a removed token in f32, as Ops.logProbs gives it. */
+const lowest = -3.4028234e38;
+
 /** Log-sum-exp, log-prob and entropy over all vocabulary shards from those of each shard. */
 export function combineShards(
   parts: readonly {
@@ -84,14 +87,20 @@ export function combineShards(
     entropy: new Float32Array(n),
   };
   for (let i = 0; i < n; i++) {
-    const top = Math.max(...parts.map((p) => p.lse[i]!));
-    const lse = top + Math.log(parts.reduce((s, p) => s + Math.exp(p.lse[i]! - top), 0));
+    // A shard whose every token the mask removed has no mass, and neither a log-sum-exp nor an entropy.
+    const some = parts.filter((p) => p.lse[i]! > -1e38);
+    const top = Math.max(...some.map((p) => p.lse[i]!));
+    const lse = top + Math.log(some.reduce((s, p) => s + Math.exp(p.lse[i]! - top), 0));
     out.lse[i] = lse;
     const owner = parts.find((p) => p.labels[i]! >= 0);
-    if (owner) out.logProbs[i] = owner.logProbs[i]! + owner.lse[i]! - lse;
+    // A label that the mask removed has the kernel's −3.4e38, whatever its shard's log-sum-exp.
+    if (owner)
+      out.logProbs[i] = some.includes(owner)
+        ? Math.max(owner.logProbs[i]! + owner.lse[i]! - lse, lowest)
+        : lowest;
     // The mean of z/T under the shard's own softmax is lse − H; weighted by the shard's mass it adds up.
     out.entropy[i] =
-      lse - parts.reduce((s, p) => s + Math.exp(p.lse[i]! - lse) * (p.lse[i]! - p.entropy[i]!), 0);
+      lse - some.reduce((s, p) => s + Math.exp(p.lse[i]! - lse) * (p.lse[i]! - p.entropy[i]!), 0);
   }
   return out;
 }
