@@ -31,12 +31,8 @@ export { ropeFrequencies, ropeTable } from './transformer/rope-table.js';
 export { registerInterfaces } from './interfaces/register.js';
 export { SftInterface } from './interfaces/sft.js';
 export { PairedRewardInterface } from './interfaces/paired-rw.js';
-export {
-  PpoActorInterface,
-  type PpoInterfaceOptions,
-  type PpoState,
-} from './interfaces/ppo-actor.js';
-export { PpoCriticInterface } from './interfaces/ppo-critic.js';
+export { PpoActorInterface, type PpoInterfaceOptions } from './interfaces/ppo-actor.js';
+export { PpoCriticInterface, type PpoCriticOptions } from './interfaces/ppo-critic.js';
 export { rollout, type RolloutOptions } from './interfaces/rollout.js';
 export { pairedRewardLoss } from './losses/paired-rw.js';
 export {
@@ -48,6 +44,7 @@ export {
 export { sftLoss } from './losses/sft.js';
 export { gae, type GaeInput } from './ppo/gae.js';
 export { KlController, type KlControllerOptions } from './ppo/kl-controller.js';
+export { PpoMemory, type PpoState } from './ppo/memory.js';
 export { ppoOptionsSchema, type PpoOptions } from './ppo/options.js';
 export { preparePpo, type PreparedPpo } from './ppo/prepare.js';
 export { ValueNorm, type ValueNormOptions, type ValueNormState } from './ppo/value-norm.js';

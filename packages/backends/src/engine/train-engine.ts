@@ -69,7 +69,7 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
     await this.reduceOverData(grads);
     const norm = await this.clip(grads);
     // Before the norm is judged: extreme ratios, which overflow it, are what an early stop is for.
-    const skipped = (await this.skips(loss, stats)) ? 1 : 0;
+    const skipped = loss.skipStep?.(stats) === undefined ? 0 : 1;
     if (skipped) return { ...stats, grad_norm: norm, lr: 0, skipped };
     if (!Number.isFinite(norm))
       throw new NumericError(
@@ -99,15 +99,6 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
       ops.flush();
     }
     return { ...stats, grad_norm: norm, lr, ...(loss.skipStep ? { skipped } : {}) };
-  }
-
-  /** The last stage alone has the stats; all stages must decide alike. */
-  private async skips(loss: Loss, stats: Stats): Promise<boolean> {
-    if (!loss.skipStep) return false;
-    const votes = Float64Array.of(loss.skipStep(stats) === undefined ? 0 : 1);
-    const { pp } = this.network.groups;
-    if (pp && pp.size > 1) await pp.allReduce(votes);
-    return votes[0]! > 0;
   }
 
   private async reduceOverData(grads: readonly Tensor[]): Promise<void> {

@@ -1,4 +1,4 @@
-/** Interface `paired_rw`: trains a reward model on preference pairs; inference gives `rewards`, one per sequence. */
+/** Interface `paired_rw`: trains a reward model on preference pairs; inference gives `rewards`, one per sequence, NumericError where one is not finite. */
 import {
   SequenceSample,
   type InterfaceCall,
@@ -9,6 +9,7 @@ import {
 import { z } from 'zod';
 
 import { pairedRewardLoss } from '../losses/paired-rw.js';
+import { assertFinite } from '../ppo/finite.js';
 import { evaluateLoss, trainable } from './common.js';
 
 export const pairedRewardOptionsSchema = z.object({
@@ -41,13 +42,15 @@ export class PairedRewardInterface implements ModelInterface {
     const seqlens = {
       rewards: input.seqlens.packed_input_ids!.map((item) => item.map(() => 1)),
     };
-    return new SequenceSample({
+    const out = new SequenceSample({
       ids: input.ids,
       seqlens,
       data: { rewards },
       dtypes: { rewards: 'f32' },
       trailingShapes: { rewards: [] },
     });
+    assertFinite(out, 'rewards');
+    return out;
   }
   trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
     return trainable(model).trainBatch(input, pairedRewardLoss, {

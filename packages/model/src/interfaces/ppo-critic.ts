@@ -6,29 +6,22 @@ import {
   type ModelInterface,
   type Stats,
 } from '@realhf/api';
-import { splitSample } from '@realhf/packing';
 import { z } from 'zod';
 
 import { ppoCriticLoss } from '../losses/ppo.js';
+import { PpoMemory, type PpoState } from '../ppo/memory.js';
 import { ppoOptionsSchema } from '../ppo/options.js';
-import { trainable } from './common.js';
-import { averageStats } from './minibatch-stats.js';
-import {
-  assertFinite,
-  minibatchSize,
-  PpoMemory,
-  type PpoInterfaceOptions,
-  type PpoState,
-} from './ppo-actor.js';
+import { trainMinibatches } from './minibatches.js';
 
 const schema = ppoOptionsSchema.extend({ enable_save: z.boolean().default(true) });
+export type PpoCriticOptions = z.input<typeof schema>;
 
 export class PpoCriticInterface implements ModelInterface {
   readonly enableSave: boolean;
   private readonly options: z.infer<typeof schema>;
   private readonly memory: PpoMemory;
 
-  constructor(options: PpoInterfaceOptions = {}) {
+  constructor(options: PpoCriticOptions = {}) {
     this.options = schema.parse(options);
     this.enableSave = this.options.enable_save;
     this.memory = new PpoMemory(this.options);
@@ -59,26 +52,14 @@ export class PpoCriticInterface implements ModelInterface {
       const returns = Float32Array.from(this.memory.norm.normalize(prepared.returns));
       sample = new SequenceSample({ ...sampleFields(sample), data: { ...sample.data, returns } });
     }
-    assertFinite(sample, 'returns');
     const loss = ppoCriticLoss({
       valueEpsClip: o.value_eps_clip,
       huber: o.value_loss_type === 'huber',
     });
-    const parts: Stats[] = [];
-    for (const mb of splitSample(sample, Math.min(o.ppo_n_minibatches, input.bs), {
-      key: 'packed_input_ids',
-      minSize: minibatchSize(input.bs, o.ppo_n_minibatches, call),
-    })) {
-      parts.push(
-        await trainable(model).trainBatch(mb, loss, {
-          versionSteps: model.version.globalStep,
-          ...call,
-        }),
-      );
-    }
+    const stats = await trainMinibatches(model, sample, loss, o.ppo_n_minibatches, call);
     const { returns, denormalized_values, n_tokens } = prepared.stats;
     return {
-      ...averageStats(parts),
+      ...stats,
       returns: returns!,
       denormalized_values: denormalized_values!,
       n_tokens: n_tokens!,

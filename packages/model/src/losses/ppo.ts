@@ -16,7 +16,7 @@ export interface PpoActorLossOptions {
   readonly entropyCoeff?: number;
   /** Skip the step when the mean ratio exceeds it; null: never. */
   readonly earlyStopImpRatio: number | null;
-  /** Skip the step when mean (new − old) in absolute value exceeds it; null: never. */
+  /** Skip the step when |mean (new − old)| exceeds it; null: never. */
   readonly earlyStopKl: number | null;
 }
 
@@ -103,10 +103,14 @@ export function ppoCriticLoss(o: PpoCriticLossOptions): Loss {
           if (!mask[j]) continue;
           const v = values[t]!;
           const moved = v - old[j]!;
-          const clippedMove = Math.min(Math.max(moved, -o.valueEpsClip), o.valueEpsClip);
+          const near = old[j]! + Math.sign(moved) * o.valueEpsClip;
           const [plain, slope] = penalty(v - target[j]!, o.huber ?? false);
-          const [clipped] = penalty(old[j]! + clippedMove - target[j]!, o.huber ?? false);
-          // The clipped branch is flat in v, unless nothing was clipped: then both are the same.
+          // Within the clip both branches are the same; old + (v − old) may differ from v by a rounding.
+          const clipped =
+            Math.abs(moved) > o.valueEpsClip
+              ? penalty(near - target[j]!, o.huber ?? false)[0]
+              : plain;
+          // The clipped branch is flat in v.
           if (clipped > plain) sum.clipped++;
           else dValues[t] = slope / totalWeight;
           sum.loss += Math.max(plain, clipped);

@@ -43,7 +43,7 @@ export const ppoOptionsSchema = z.object({
     .positive()
     .nullable()
     .default(null)
-    .describe('skip a minibatch whose mean |log ratio| exceeds it; null: never'),
+    .describe('skip a minibatch whose |mean log ratio| exceeds it; null: never'),
   adv_norm: z.boolean().default(true).describe('normalise advantages over the batch'),
   value_norm: z
     .boolean()

@@ -6,6 +6,7 @@
 import { DataError, SequenceSample, type HostArray } from '@realhf/api';
 
 import { answerMask, count } from '../losses/masks.js';
+import { assertFinite } from './finite.js';
 import { gae } from './gae.js';
 import type { PpoOptions } from './options.js';
 import type { ValueNorm } from './value-norm.js';
@@ -17,6 +18,7 @@ export interface PreparedPpo {
   readonly mask: Uint8Array;
   /** [Σ(L−1)], denormalised. */
   readonly returns: Float64Array;
+  /** Means; `task_reward` of scores as they came, clipped or not, `kl_reward`, `kl`, `advantage` (before normalisation), `returns`, `denormalized_values` per answer token. */
   readonly stats: Readonly<Record<string, number>>;
   /** Mean over sequences of the summed log-ratio to the reference, in nats. */
   readonly klPerSequence: number;
@@ -25,7 +27,10 @@ export interface PreparedPpo {
 const mean = (xs: ArrayLike<number>) =>
   xs.length === 0 ? 0 : Array.from(xs).reduce((a, b) => a + b, 0) / xs.length;
 
-/** Throws DataError where a sequence is shorter than two tokens or keys do not fit. */
+/**
+ * Throws DataError where a sequence is shorter than two tokens or keys do not fit, NumericError naming key and id where
+ * an input is not finite (log-probs of prompts are not looked at).
+ */
 export function preparePpo(
   input: SequenceSample,
   o: PpoOptions,
@@ -44,11 +49,12 @@ export function preparePpo(
     throw new DataError(
       `ppo needs one sequence per item: ${scores.length} rewards for ${n} sequences`,
     );
+  for (const key of ['rewards', 'values']) assertFinite(input, key);
+  for (const key of ['packed_logprobs', 'packed_ref_logprobs']) assertFinite(input, key, mask);
   const values = norm ? norm.denormalize(raw) : Float64Array.from(raw);
 
   const rewards = new Float64Array(mask.length);
   const kls = new Float64Array(n);
-  const taskRewards: number[] = [];
   for (let s = 0, j = 0; s < n; s++) {
     if (cu[s + 1]! - cu[s]! < 2)
       throw new DataError(
@@ -63,7 +69,6 @@ export function preparePpo(
     const score = Math.min(Math.max(scores[s]!, -o.max_reward_clip), o.max_reward_clip);
     // A sequence that was cut gets no score: its value of the next state stands in.
     if (!truncated[s]) rewards[j - 1]! += score;
-    taskRewards.push(score);
   }
   const { advantages, returns } = gae({
     rewards,
@@ -133,18 +138,19 @@ export function preparePpo(
   const lengths = Array.from({ length: n }, (_, s) => cu[s + 1]! - cu[s]!);
   const masked = (xs: ArrayLike<number>) =>
     mask.reduce((sum, m, j) => sum + (m ? xs[j]! : 0), 0) / Math.max(1, tokens);
+  const klPerToken = kls.reduce((a, b) => a + b, 0) / Math.max(1, tokens);
   return {
     sample,
     mask,
     returns,
     klPerSequence: mean(kls),
     stats: {
-      task_reward: mean(taskRewards),
-      kl_reward: masked(rewards.map((r, j) => (mask[j] ? -klCtl * (old[j]! - ref[j]!) : r * 0))),
-      kl: kls.reduce((a, b) => a + b, 0) / Math.max(1, tokens),
+      task_reward: mean(scores),
+      kl_reward: -klCtl * klPerToken,
+      kl: klPerToken,
       advantage: masked(advantages),
       returns: masked(returns),
-      denormalized_values: masked(denormalizedAt(values, cu)),
+      denormalized_values: masked(dropLast(values, cu)),
       avg_seq_len: mean(lengths),
       avg_prompt_len: mean(lengths) - tokens / n,
       n_tokens: tokens,
@@ -154,7 +160,8 @@ export function preparePpo(
   };
 }
 
-function denormalizedAt(values: Float64Array, cu: Int32Array): Float64Array {
+/** [ΣL] → [Σ(L−1)]. */
+function dropLast(values: Float64Array, cu: Int32Array): Float64Array {
   const out: number[] = [];
   for (let s = 0; s + 1 < cu.length; s++)
     for (let t = cu[s]!; t < cu[s + 1]! - 1; t++) out.push(values[t]!);
