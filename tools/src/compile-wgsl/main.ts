@@ -1,4 +1,4 @@
-/** Compiles every kernel of the repository; `tools/compile-wgsl.mjs` prints what it returns. */
+/** Compiles every kernel of the repository: what `tools/compile-wgsl.mjs` runs. */
 import { kernels } from '@realhf/backends';
 import { openNullGpu } from '@realhf/backends/node';
 
@@ -15,4 +15,14 @@ export async function checkRepository(
   const problems = await compileAll(device, units, files);
   device.destroy();
   return { problems, compiled: units.length, files: files.size };
+}
+
+/** Prints the problems; exit code 1 where there are any. */
+export async function main(root: string): Promise<number> {
+  const { problems, compiled, files } = await checkRepository(root);
+  for (const problem of problems) console.log(problem);
+  console.log(
+    `wgsl: ${compiled} kernel variants of ${files} files compiled, ${problems.length} problems`,
+  );
+  return problems.length > 0 ? 1 : 0;
 }
