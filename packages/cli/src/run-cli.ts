@@ -39,7 +39,7 @@ async function dispatch(
       `unknown command '${name}'${near || `; commands are ${names.join(', ')} (real --help)`}`,
     );
   }
-  const args = splitArguments(rest, command.positional);
+  const args = splitArguments(rest, command.positional, command.flags);
   if (args.help) {
     env.stdout.write(commandHelp(command, Math.min(env.stdout.columns ?? 120, 160)));
     return;

@@ -15,6 +15,7 @@ export const doctorCommand = defineCommand({
       .optional()
       .describe('adapter to open; default $REALHF_ADAPTER, else the best there is'),
   }),
+  flags: ['json', 'adapter'],
   examples: ['real doctor', 'real doctor json=true', 'real doctor adapter=swiftshader'],
   async run({ json, adapter }, { stdout }) {
     await doctor({ json, write: (text) => stdout.write(text), ...(adapter ? { adapter } : {}) });

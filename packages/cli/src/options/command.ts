@@ -30,6 +30,8 @@ export interface Command<S extends z.ZodType = z.ZodType> {
   readonly schema: S;
   /** Options that bare words fill, in order: `real verify DIR` is `real verify dir=DIR` with ['dir']. */
   readonly positional?: readonly string[];
+  /** Options that may also be written `--name value`. */
+  readonly flags?: readonly string[];
   /** Command lines shown at the end of `--help`. */
   readonly examples?: readonly string[];
   run(config: z.output<S>, context: RunContext): Promise<void>;

@@ -25,16 +25,29 @@ export interface Arguments {
   readonly assignments: ReadonlyMap<string, string>;
 }
 
-/** Splits words; one without `=` fills the next of `positional`. Throws ConfigError for a repeated key, a stray word, an unknown flag. */
+/** Short names of options, as the field's users also write them. */
+const aliases: Readonly<Record<string, string>> = { recover: 'recover_mode' };
+
+/**
+ * Splits words; one without `=` fills the next of `positional`, and `--name value` or `--name=value` is `name=value`
+ * for the names in `flags`. Throws ConfigError for a repeated key, a stray word, an unknown flag. */
 export function splitArguments(
   words: readonly string[],
   positional: readonly string[] = [],
+  flags: readonly string[] = [],
 ): Arguments {
   let bareWords = 0;
   const assignments = new Map<string, string>();
   let help = false;
   let printConfig = false;
   let configFile: string | undefined;
+  const assign = (name: string, value: string) => {
+    const key = aliases[name] ?? name;
+    const before = assignments.get(key);
+    if (before !== undefined)
+      throw new ConfigError(`option '${key}' is given twice (${before} and ${value}); keep one`);
+    assignments.set(key, value);
+  };
   for (let i = 0; i < words.length; i++) {
     const word = words[i]!;
     if (word === '--help' || word === '-h') help = true;
@@ -47,27 +60,32 @@ export function splitArguments(
       configFile = file;
     } else if (word.startsWith('-')) {
       const bare = word.replace(/^-+/, '');
-      throw new ConfigError(
-        bare.includes('=')
-          ? `unknown flag '${word}'; options have no dashes: write ${bare}`
-          : `unknown flag '${word}'; flags are --config, --print-config and --help, options are written key=value`,
-      );
+      const name = bare.split('=', 1)[0]!;
+      if (!flags.includes(name)) throw unknownFlag(word, flags);
+      const value = bare.includes('=') ? bare.slice(name.length + 1) : words[++i];
+      if (value === undefined) throw new ConfigError(`--${name} needs a value: --${name} VALUE`);
+      assign(name, value);
     } else {
       const at = word.indexOf('=');
       const next = positional[bareWords];
       if (at === 0 || (at < 0 && next === undefined))
         throw new ConfigError(`'${word}' is not of the form key=value`);
       if (at < 0) bareWords++;
-      const key = at < 0 ? next! : word.slice(0, at);
-      const value = at < 0 ? word : word.slice(at + 1);
-      if (assignments.has(key))
-        throw new ConfigError(
-          `option '${key}' is given twice (${assignments.get(key)!} and ${value}); keep one`,
-        );
-      assignments.set(key, value);
+      if (at < 0) assign(next!, word);
+      else assign(word.slice(0, at), word.slice(at + 1));
     }
   }
   return { help, printConfig, configFile, assignments };
+}
+
+function unknownFlag(word: string, flags: readonly string[]): ConfigError {
+  const bare = word.replace(/^-+/, '');
+  const known = [...flags.map((f) => `--${f}`), '--config', '--print-config', '--help'];
+  return new ConfigError(
+    bare.includes('=')
+      ? `unknown flag '${word}'; options have no dashes: write ${bare}`
+      : `unknown flag '${word}'; flags are ${known.join(', ')}, options are written key=value`,
+  );
 }
 
 const show = (value: unknown) =>

@@ -25,7 +25,8 @@ export const verifyCommand = defineCommand({
       .describe('adapter to open; default $REALHF_ADAPTER, else the best there is'),
   }),
   positional: ['dir'],
-  examples: ['real verify ./golden/llama', 'real verify ./golden/gpt2 dump=computed.safetensors'],
+  flags: ['dump', 'adapter'],
+  examples: ['real verify ./golden/llama', 'real verify ./golden/gpt2 --dump computed.safetensors'],
   async run({ dir, dump, adapter }, { stdout }) {
     const { ops } = await openOps(adapter ? { adapter } : {});
     const report = await verify(dir, ops, dump ?? undefined);
