@@ -151,34 +151,37 @@ export class NetworkEngine implements Engine {
         ...(loss.needsEntropy ? { entropy: true } : {}),
         ...(loss.needed ? { needed: loss.needed(mb) } : {}),
       });
-      if (!pass.output) {
-        if (train) await pass.backward();
-        continue;
+      try {
+        if (!pass.output) {
+          if (train) await pass.backward();
+          continue;
+        }
+        const out = loss.compute({
+          ...pass.output,
+          sample: mb,
+          cuSeqlens: batch.cuSeqlens,
+          totalWeight,
+        });
+        if (!Number.isFinite(out.loss)) {
+          bad ??= `loss '${loss.name}' is ${out.loss} on ids ${mb.ids.slice(0, 3).join(', ')}${mb.bs > 3 ? '…' : ''}; parameters were not changed`;
+          total = NaN;
+          // Peers wait for this rank: it goes through all passes with zeros, then all of them throw.
+          if ((dp?.size ?? 1) === 1 && (pp?.size ?? 1) === 1) break;
+          if (train) await pass.backward();
+          continue;
+        }
+        total += out.loss;
+        sums.add(out.stats);
+        if (train) await pass.backward(gradients(out));
+      } finally {
+        pass.release();
       }
-      const out = loss.compute({
-        ...pass.output,
-        sample: mb,
-        cuSeqlens: batch.cuSeqlens,
-        totalWeight,
-      });
-      if (!Number.isFinite(out.loss)) {
-        bad ??= `loss '${loss.name}' is ${out.loss} on ids ${mb.ids.slice(0, 3).join(', ')}${mb.bs > 3 ? '…' : ''}; parameters were not changed`;
-        total = NaN;
-        // Peers wait for this rank: it goes through all passes with zeros, then all of them throw.
-        const peers = (dp?.size ?? 1) > 1 || (pp?.size ?? 1) > 1;
-        if (train && peers) await pass.backward();
-        else pass.release();
-        if (peers) continue;
-        break;
-      }
-      total += out.loss;
-      sums.add(out.stats);
-      if (train) await pass.backward(gradients(out));
-      else pass.release();
     }
     const sum = Float64Array.of(total);
     if (dp && dp.size > 1) await dp.allReduce(sum);
-    let stats: Stats = { loss: sum[0]!, ...(await sums.means(this.network)) };
+    let stats: Stats = { loss: sum[0]! };
+    // Where one rank has no stats, there is nothing to average.
+    if (Number.isFinite(stats.loss)) Object.assign(stats, await sums.means(this.network));
     // Only the last stage has a loss; all of them must decide alike whether to step.
     if (pp && pp.size > 1) stats = await shareStats(pp, stats);
     if (!Number.isFinite(stats.loss))

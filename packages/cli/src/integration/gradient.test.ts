@@ -3,13 +3,26 @@ import type { ForwardOptions, ModelConfig, Ops } from '@realhf/api';
 import type { ReaLModel } from '@realhf/model';
 import { expect, test } from 'vitest';
 
-import { batchOf, gpt2, llama, makeModel, normal, tokensSample, uniform, useOps } from './harness.js';
+import {
+  batchOf,
+  gpt2,
+  llama,
+  makeModel,
+  normal,
+  tokensSample,
+  uniform,
+  useOps,
+} from './harness.js';
 
 const ops = useOps();
 const lengths = [7, 5];
 
 /** A linear functional of what the head gives: its gradient in those vectors is the coefficients. */
-function coefficients(config: ModelConfig) {
+function coefficients(config: ModelConfig): {
+  dValues?: Float32Array;
+  dLogProbs?: Float32Array;
+  dEntropy?: Float32Array;
+} {
   const shifted = lengths.reduce((n, l) => n + l - 1, 0);
   return config.isCritic
     ? { dValues: normal(shifted + lengths.length, 71) }
@@ -20,8 +33,8 @@ async function objective(model: ReaLModel, options: ForwardOptions): Promise<num
   const { config } = model;
   const pass = await model.forward(batchOf(tokensSample(config, lengths)), options);
   const c = coefficients(config);
-  const dot = (a: Float32Array | undefined, b: Float32Array | undefined) =>
-    (a ?? []).reduce((s, x, i) => s + x * b![i]!, 0);
+  const dot = (a = new Float32Array(), b = new Float32Array()) =>
+    a.reduce((sum, x, i) => sum + x * b[i]!, 0);
   const { values, logProbs, entropy } = pass.output!;
   const out = dot(c.dValues, values) + dot(c.dLogProbs, logProbs) + dot(c.dEntropy, entropy);
   if (options.train) await pass.backward(c);
@@ -81,7 +94,8 @@ async function checkGradient(
   const bad: string[] = [];
   const compare = (what: string, r: { numeric: number; analytic: number }) => {
     const error = Math.abs(r.numeric - r.analytic) / Math.abs(r.analytic);
-    if (!(error <= 2e-3)) bad.push(`${what}: ${r.numeric} by differences, ${r.analytic} by gradient`);
+    if (!(error <= 2e-3))
+      bad.push(`${what}: ${r.numeric} by differences, ${r.analytic} by gradient`);
   };
   // Random sizes with the signs of the gradient: no component can hide behind another.
   const random = new Map(

@@ -1,0 +1,11 @@
+/** Larger grids of ranks: both kinds of parallelism at once, kv heads shared by pairs of four ranks, three stages. */
+import { llama, useOps } from './harness.js';
+import { configs, parallelSuite } from './parallel-suite.js';
+
+const ops = useOps();
+
+parallelSuite(ops, { tensorParallelSize: 2, pipelineParallelSize: 2 });
+// Two kv heads on four ranks.
+parallelSuite(ops, { tensorParallelSize: 4 }, ['llama', 'llama3 with shared kv heads', 'gpt2']);
+configs['three layers'] = llama({ nLayers: 3, tiedEmbedding: true });
+parallelSuite(ops, { pipelineParallelSize: 3 }, ['three layers']);

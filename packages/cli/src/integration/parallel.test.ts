@@ -1,0 +1,83 @@
+/** Tensor and pipeline parallel models equal the model on one rank; generation and data parallel training too. */
+import type { SequenceSample } from '@realhf/api';
+import { AdamEngine, NetworkEngine } from '@realhf/backends';
+import type { ReaLModel } from '@realhf/model';
+import { expect, test } from 'vitest';
+
+import {
+  adamConfig,
+  expectTensorsClose,
+  makeRanks,
+  relativeError,
+  tokensSample,
+  useOps,
+  wholeTensors,
+} from './harness.js';
+import { configs, likelihood, parallelSuite, release } from './parallel-suite.js';
+
+const ops = useOps();
+const names = ['llama', 'llama3 with shared kv heads', 'gpt2', 'gpt2 critic'];
+
+parallelSuite(ops, { tensorParallelSize: 2 }, names);
+parallelSuite(ops, { pipelineParallelSize: 2 }, names);
+
+test.each(['llama', 'llama3 with shared kv heads', 'gpt2'])(
+  '%s: tp=2 generates the tokens of one rank',
+  async (name) => {
+    const config = configs[name]!;
+    const prompts = tokensSample(config, [4, 6]).remapKeys({ packed_input_ids: 'packed_prompts' });
+    const generate = (ranks: readonly ReaLModel[], greedy: boolean) =>
+      Promise.all(
+        ranks.map((r) =>
+          new NetworkEngine(r).generate(
+            prompts,
+            {
+              max_new_tokens: 8,
+              min_new_tokens: 2,
+              greedy,
+              top_p: 1,
+              top_k: config.vocabSize,
+              temperature: 1,
+              force_no_logits_mask: true,
+            },
+            { eosTokenId: 1, padTokenId: null, seed: 3 },
+          ),
+        ),
+      );
+    const one = makeRanks(ops(), config);
+    const many = makeRanks(ops(), config, { tensorParallelSize: 2 });
+    for (const greedy of [true, false]) {
+      const want = (await generate(one, greedy))[0]!;
+      for (const got of await generate(many, greedy)) {
+        expect(got.tokens).toEqual(want.tokens);
+        expect(got.noEos).toEqual(want.noEos);
+        want.logProbs.forEach((w, s) => {
+          expect(relativeError(got.logProbs[s]!, w)).toBeLessThan(1e-5);
+        });
+      }
+    }
+    release(...one, ...many);
+  },
+);
+
+test('dp=2 on halves of a batch makes the step of one rank on all of it', async () => {
+  const config = configs.llama!;
+  const sample = tokensSample(config, [7, 5, 9, 4]);
+  const optimizer = adamConfig({ gradient_clipping: 0.05, eps: 1e-3 });
+  const step = (ranks: readonly ReaLModel[], parts: readonly SequenceSample[]) =>
+    Promise.all(
+      ranks.map((r, i) =>
+        new AdamEngine(r, { optimizer, totalSteps: 4 }).trainBatch(parts[i]!, likelihood, {
+          versionSteps: 0,
+        }),
+      ),
+    );
+  const one = makeRanks(ops(), config);
+  const many = makeRanks(ops(), config, { dataParallelSize: 2 });
+  const [want] = await step(one, [sample]);
+  // Unequal token counts: means must be over all tokens, not over ranks.
+  for (const got of await step(many, [sample.slice(0, 3), sample.slice(3, 4)]))
+    for (const [k, v] of Object.entries(want!)) expect(got[k]).toBeCloseTo(v, 5);
+  expectTensorsClose(await wholeTensors(many, 'params'), await wholeTensors(one, 'params'), 1e-5);
+  release(...one, ...many);
+});
