@@ -1,7 +1,11 @@
-/** Matrix product in all layouts. Each element is one fma chain over ascending k whatever m is, so decode and training agree bit for bit. */
+/**
+ * Matrix product in all layouts. Each element of x·Wᵀ and dY·W is one fma chain over ascending k whatever m is, so
+ * decode and training agree bit for bit.
+ */
 import type { MatmulArgs } from '@realhf/api';
 
 import type { Recorder } from '../../webgpu/recorder.js';
+import { gpuMatmul } from './gpu.js';
 import { naiveMatmul } from './naive.js';
 import { matmulProblem, type MatmulProblem } from './problem.js';
 import { tileMatmul, type TileShape } from './tile.js';
@@ -10,12 +14,13 @@ import { tileMatmul, type TileShape } from './tile.js';
 export function matmul(r: Recorder, args: MatmulArgs): void {
   const p = matmulProblem(args);
   if (p.m * p.n === 0) return;
-  if (p.transA && p.transB) naiveMatmul(r, args);
+  if (!r.isCpu) gpuMatmul(r, args, p);
+  else if (p.transA && p.transB) naiveMatmul(r, args);
   else tileMatmul(r, args, p, tileShape(r, p));
 }
 
 /** Measured: SwiftShader is best with the largest tile; lavapipe compiles large kernels for seconds, for little gain. */
 function tileShape(r: Recorder, p: MatmulProblem): TileShape {
   if (r.adapter.includes('SwiftShader')) return { rows: p.m <= 4 ? 4 : 8, cols: 4 };
-  return { rows: p.transA ? 8 : 4, cols: 2 };
+  return { rows: p.transA && p.m > 4 ? 8 : 4, cols: 2 };
 }

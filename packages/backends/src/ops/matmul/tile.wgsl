@@ -75,44 +75,44 @@ fn step(a0: vec4f, a1: vec4f, b0: vec4f, b1: vec4f, b2: vec4f, b3: vec4f) {
   }
 }
 
-// i0: first row, j0: first column (a multiple of 4).
+// i0: first row, j0: first column (a multiple of 4); the vec4 columns lie COL_GAP elements apart.
 fn store_tile(i0: u32, j0: u32) {
-  store(i0 + 0u, j0 + 0u, c00);
-  store(i0 + 0u, j0 + 4u, c01);
-  store(i0 + 1u, j0 + 0u, c10);
-  store(i0 + 1u, j0 + 4u, c11);
-  store(i0 + 2u, j0 + 0u, c20);
-  store(i0 + 2u, j0 + 4u, c21);
-  store(i0 + 3u, j0 + 0u, c30);
-  store(i0 + 3u, j0 + 4u, c31);
+  store(i0 + 0u, j0 + 0u * COL_GAP, c00);
+  store(i0 + 0u, j0 + 1u * COL_GAP, c01);
+  store(i0 + 1u, j0 + 0u * COL_GAP, c10);
+  store(i0 + 1u, j0 + 1u * COL_GAP, c11);
+  store(i0 + 2u, j0 + 0u * COL_GAP, c20);
+  store(i0 + 2u, j0 + 1u * COL_GAP, c21);
+  store(i0 + 3u, j0 + 0u * COL_GAP, c30);
+  store(i0 + 3u, j0 + 1u * COL_GAP, c31);
   if (COLS == 4u) {
-    store(i0 + 0u, j0 + 8u, c02);
-    store(i0 + 0u, j0 + 12u, c03);
-    store(i0 + 1u, j0 + 8u, c12);
-    store(i0 + 1u, j0 + 12u, c13);
-    store(i0 + 2u, j0 + 8u, c22);
-    store(i0 + 2u, j0 + 12u, c23);
-    store(i0 + 3u, j0 + 8u, c32);
-    store(i0 + 3u, j0 + 12u, c33);
+    store(i0 + 0u, j0 + 2u * COL_GAP, c02);
+    store(i0 + 0u, j0 + 3u * COL_GAP, c03);
+    store(i0 + 1u, j0 + 2u * COL_GAP, c12);
+    store(i0 + 1u, j0 + 3u * COL_GAP, c13);
+    store(i0 + 2u, j0 + 2u * COL_GAP, c22);
+    store(i0 + 2u, j0 + 3u * COL_GAP, c23);
+    store(i0 + 3u, j0 + 2u * COL_GAP, c32);
+    store(i0 + 3u, j0 + 3u * COL_GAP, c33);
   }
   if (ROWS == 8u) {
-    store(i0 + 4u, j0 + 0u, c40);
-    store(i0 + 4u, j0 + 4u, c41);
-    store(i0 + 5u, j0 + 0u, c50);
-    store(i0 + 5u, j0 + 4u, c51);
-    store(i0 + 6u, j0 + 0u, c60);
-    store(i0 + 6u, j0 + 4u, c61);
-    store(i0 + 7u, j0 + 0u, c70);
-    store(i0 + 7u, j0 + 4u, c71);
+    store(i0 + 4u, j0 + 0u * COL_GAP, c40);
+    store(i0 + 4u, j0 + 1u * COL_GAP, c41);
+    store(i0 + 5u, j0 + 0u * COL_GAP, c50);
+    store(i0 + 5u, j0 + 1u * COL_GAP, c51);
+    store(i0 + 6u, j0 + 0u * COL_GAP, c60);
+    store(i0 + 6u, j0 + 1u * COL_GAP, c61);
+    store(i0 + 7u, j0 + 0u * COL_GAP, c70);
+    store(i0 + 7u, j0 + 1u * COL_GAP, c71);
   }
   if (ROWS == 8u && COLS == 4u) {
-    store(i0 + 4u, j0 + 8u, c42);
-    store(i0 + 4u, j0 + 12u, c43);
-    store(i0 + 5u, j0 + 8u, c52);
-    store(i0 + 5u, j0 + 12u, c53);
-    store(i0 + 6u, j0 + 8u, c62);
-    store(i0 + 6u, j0 + 12u, c63);
-    store(i0 + 7u, j0 + 8u, c72);
-    store(i0 + 7u, j0 + 12u, c73);
+    store(i0 + 4u, j0 + 2u * COL_GAP, c42);
+    store(i0 + 4u, j0 + 3u * COL_GAP, c43);
+    store(i0 + 5u, j0 + 2u * COL_GAP, c52);
+    store(i0 + 5u, j0 + 3u * COL_GAP, c53);
+    store(i0 + 6u, j0 + 2u * COL_GAP, c62);
+    store(i0 + 6u, j0 + 3u * COL_GAP, c63);
+    store(i0 + 7u, j0 + 2u * COL_GAP, c72);
+    store(i0 + 7u, j0 + 3u * COL_GAP, c73);
   }
 }
