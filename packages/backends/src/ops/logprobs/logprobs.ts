@@ -40,7 +40,7 @@ const backward = defineKernel({
   entry: 'main',
   params,
   access: ['read_write', 'read', 'read', 'read', 'read', 'read', 'read', 'read'],
-  variants: [{ WG: 64 }],
+  variants: [{ WG: 8, SPAN: 1024 }],
 });
 const backwardInPlace = defineKernel({
   name: 'log_probs_backward_in_place',
@@ -48,7 +48,7 @@ const backwardInPlace = defineKernel({
   entry: 'in_place',
   params,
   access: ['read_write', 'read', 'read', 'read', 'read', 'read', 'read'],
-  variants: [{ WG: 64 }],
+  variants: [{ WG: 8, SPAN: 1024 }],
 });
 
 /** Rows and columns of logits [rows, vocab]. */
@@ -110,8 +110,8 @@ export function logProbsBackward(r: Recorder, a: LogProbBackwardArgs): void {
     throw new DeviceError('logProbsBackward: dEntropy is given without the entropy of forward');
   if (v.rows === 0) return;
   v.has_entropy = a.dEntropy ? 1 : 0;
-  const wg = { WG: 64 };
-  const grid = grid1d(Math.ceil((v.rows * Math.ceil(v.vocab / 4)) / wg.WG));
+  const wg = { WG: r.isCpu ? 8 : 64, SPAN: 1024 };
+  const grid = grid1d(v.rows * Math.ceil(v.vocab / wg.SPAN));
   const [logits, out] = [deviceTensor(a.logits), deviceTensor(a.dLogits)];
   const inputs = [
     a.dLogits,

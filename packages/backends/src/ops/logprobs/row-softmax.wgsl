@@ -11,25 +11,47 @@ struct RowStats {
 const LOWEST = -3.4028234e38;
 const NEXT4 = vec4u(0u, 1u, 2u, 3u);
 
-fn load4(row: u32, column: u32) -> vec4f {
-  let at = vec4u(row * params.vocab) + min(column + NEXT4, vec4u(params.valid - 1u));
-  return vec4f(logits[at.x], logits[at.y], logits[at.z], logits[at.w]);
+fn load4(at: u32) -> vec4f {
+  return vec4f(logits[at], logits[at + 1u], logits[at + 2u], logits[at + 3u]);
+}
+
+// The last one to three columns; what lies beyond repeats the last one and is not kept.
+fn load_rest(at: u32, column: u32) -> vec4f {
+  let i = at + min(column + NEXT4, vec4u(params.valid - 1u));
+  return vec4f(logits[i.x], logits[i.y], logits[i.z], logits[i.w]);
+}
+
+fn kept_rest(row: u32, column: u32, x: vec4f) -> vec4<bool> {
+  return kept4(row, column, x) & (column + NEXT4 < vec4u(params.valid));
 }
 
 // Sums run over the columns ascending in four lanes (column mod 4), then (x + y) + (z + w).
 fn row_stats(row: u32) -> RowStats {
+  let at = row * params.vocab;
+  let whole = params.valid & 0xfffffffcu;
   var top4 = vec4f(LOWEST);
-  for (var j = 0u; j < params.valid; j += 4u) {
-    let x = load4(row, j);
-    let kept = kept4(row, j, x) & (j + NEXT4 < vec4u(params.valid));
-    top4 = max(top4, select(vec4f(LOWEST), x * params.inv_t, kept));
+  for (var j = 0u; j < whole; j += 4u) {
+    let x = load4(at + j);
+    top4 = max(top4, select(vec4f(LOWEST), x, kept4(row, j, x)));
   }
-  let top = max(max(top4.x, top4.y), max(top4.z, top4.w));
+  if (whole < params.valid) {
+    let x = load_rest(at, whole);
+    top4 = max(top4, select(vec4f(LOWEST), x, kept_rest(row, whole, x)));
+  }
+  let top = max(max(top4.x, top4.y), max(top4.z, top4.w)) * params.inv_t;
   var sum4 = vec4f();
   var weighted4 = vec4f();
-  for (var j = 0u; j < params.valid; j += 4u) {
-    let x = load4(row, j);
-    let kept = kept4(row, j, x) & (j + NEXT4 < vec4u(params.valid));
+  for (var j = 0u; j < whole; j += 4u) {
+    let x = load4(at + j);
+    let kept = kept4(row, j, x);
+    let z = select(vec4f(), x * params.inv_t - top, kept);
+    let e = select(vec4f(), exp(z), kept);
+    sum4 += e;
+    weighted4 += e * z;
+  }
+  if (whole < params.valid) {
+    let x = load_rest(at, whole);
+    let kept = kept_rest(row, whole, x);
     let z = select(vec4f(), x * params.inv_t - top, kept);
     let e = select(vec4f(), exp(z), kept);
     sum4 += e;

@@ -8,14 +8,14 @@ import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
 import source from './rows.wgsl';
 
-const wg = { WG: 256 };
+const workgroup = (r: Recorder) => ({ WG: r.isCpu ? 8 : 64 });
 const gather = defineKernel({
   name: 'gather_rows',
   source,
   entry: 'gather',
   params: { rows: 'u32', columns: 'u32', limit: 'u32', ...strides() },
   access: ['read', 'read', 'read_write'],
-  variants: [wg],
+  variants: [{ WG: 8 }],
 });
 const scatter = defineKernel({ ...gather, name: 'scatter_rows', entry: 'scatter' });
 const accumulate = defineKernel({ ...gather, name: 'accumulate_rows', entry: 'accumulate' });
@@ -55,7 +55,7 @@ export function gatherRows(r: Recorder, x: Tensor, index: Tensor, out: Tensor): 
     index_offset: 0,
     index_bias: 0,
   };
-  r.run(gather, wg, [x, index, out], params, grid1d(Math.ceil((rows * columns) / wg.WG)));
+  r.run(gather, workgroup(r), [x, index, out], params, grid1d(rows));
 }
 
 /** dst[index[i·indexStride + indexOffset] + indexBias] = src[i], or += with accumulate; dst is [any, columns]. */
@@ -82,9 +82,9 @@ export function scatterRows(r: Recorder, a: Parameters<Ops['scatterRows']>[0]): 
     );
   r.run(
     a.accumulate === true ? accumulate : scatter,
-    wg,
+    workgroup(r),
     [a.src.tensor, a.index, a.dst],
     params,
-    grid1d(Math.ceil((a.rows * a.columns) / wg.WG)),
+    grid1d(a.rows),
   );
 }

@@ -9,9 +9,10 @@
 @group(0) @binding(5) var<storage, read_write> log_prob_log: array<f32>;
 @group(0) @binding(6) var<storage, read_write> mask_log: array<u32>;
 
+const ONE4 = vec4f(1.0);
 const NONE = 0xffffffffu;
-// Key of the smallest kept logit, and the column that min_new_tokens forbids.
-var<private> threshold: u32 = 0u;
+// The smallest kept logit, and the column that min_new_tokens forbids.
+var<private> threshold: f32 = LOWEST;
 var<private> banned: u32 = NONE;
 
 // An integer that orders as the float does (−0 = +0).
@@ -25,12 +26,21 @@ fn float_of(key: u32) -> f32 {
 }
 
 fn kept4(row: u32, column: u32, x: vec4f) -> vec4<bool> {
-  let keys = vec4u(key_of(x.x), key_of(x.y), key_of(x.z), key_of(x.w));
-  return (keys >= vec4u(threshold)) & (column + NEXT4 != vec4u(banned));
+  return (x >= vec4f(threshold)) & (column + NEXT4 != vec4u(banned));
 }
 
 fn is_kept(column: u32, x: f32) -> bool {
-  return key_of(x) >= threshold && column != banned;
+  return x >= threshold && column != banned;
+}
+
+// Four logits from a column on; the lowest number for a forbidden column and beyond the last.
+fn allowed4(row: u32, column: u32) -> vec4f {
+  let at = row * params.vocab + column;
+  if (column + 4u > params.valid) {
+    let rest = column + NEXT4;
+    return select(vec4f(LOWEST), load_rest(at - column, column), (rest < vec4u(params.valid)) & (rest != vec4u(banned)));
+  }
+  return select(vec4f(LOWEST), load4(at), column + NEXT4 != vec4u(banned));
 }
 
 // High and low words of a·b.
@@ -53,68 +63,94 @@ fn uniform_of(seed: u32, step: u32) -> f32 {
   return f32(counter.x >> 8u) * 5.9604645e-8;
 }
 
+// How many logits are at or above each pivot, the Σ exp(z − top) of those, and of all.
 struct Above {
-  count: vec4u,
+  count: vec4f,
   mass: vec4f,
+  total: f32,
 }
 
-// How many tokens have keys at or above each pivot, and their probability times Σ exp(z − top).
-fn above(row: u32, pivots: vec4u, top: f32) -> Above {
-  var a = Above(vec4u(), vec4f());
-  let at = row * params.vocab;
-  for (var j = 0u; j < params.valid; j++) {
-    let x = logits[at + j];
-    let inside = (vec4u(key_of(x)) >= pivots) & vec4<bool>(j != banned);
-    a.count += select(vec4u(), vec4u(1u), inside);
-    if (params.top_p < 1.0) {
-      a.mass += select(vec4f(), vec4f(exp(x * params.inv_t - top)), inside);
+fn above(row: u32, pivots: vec4f, top: f32) -> Above {
+  // Variables of their own: a struct's members go through memory on SwiftShader.
+  var count = vec4f();
+  var mass = vec4f();
+  var total = 0.0;
+  let by_mass = params.top_p < 1.0;
+  for (var j = 0u; j < params.valid; j += 4u) {
+    let x = allowed4(row, j);
+    let in0 = vec4f(x.x) >= pivots;
+    let in1 = vec4f(x.y) >= pivots;
+    let in2 = vec4f(x.z) >= pivots;
+    let in3 = vec4f(x.w) >= pivots;
+    count += (select(vec4f(), ONE4, in0) + select(vec4f(), ONE4, in1)) + (select(vec4f(), ONE4, in2) + select(vec4f(), ONE4, in3));
+    if (by_mass) {
+      let w = exp(x * params.inv_t - top);
+      mass = mass + select(vec4f(), vec4f(w.x), in0) + select(vec4f(), vec4f(w.y), in1) + select(vec4f(), vec4f(w.z), in2) + select(vec4f(), vec4f(w.w), in3);
+      total = total + w.x + w.y + w.z + w.w;
     }
   }
-  return a;
+  return Above(count, mass, total);
 }
 
-// The largest key K with count(keys ≥ K) ≥ top_k or mass(keys ≥ K) ≥ top_p·total; the smallest key if there is none.
-// Five-way search, in value space at first, stopped when one token is left between the bounds.
-fn find_threshold(row: u32) -> u32 {
-  let at = row * params.vocab;
-  var top = LOWEST;
-  var bottom = -LOWEST;
-  for (var j = 0u; j < params.valid; j++) {
-    if (j != banned) {
-      top = max(top, logits[at + j]);
-      bottom = min(bottom, logits[at + j]);
-    }
+// One end of the search: the key of a logit, and what is at or above it.
+struct Bound {
+  key: u32,
+  count: f32,
+  mass: f32,
+}
+
+// Where between two bounds the condition should turn, if logits were spread evenly there.
+fn guess(low: Bound, high: Bound, need_mass: f32) -> f32 {
+  let by_count = (low.count - params.top_k) / (low.count - high.count);
+  let by_mass = (low.mass - need_mass) / max(low.mass - high.mass, 1e-30);
+  return clamp(max(by_count, by_mass), 0.06, 0.94);
+}
+
+// The largest logit x with count(logits ≥ x) ≥ top_k or mass(logits ≥ x) ≥ top_p·total; the smallest if there is none.
+// Each pass counts at four pivots: around the interpolated place and halfway to both ends. It stops when one logit is
+// left between the bounds. After 16 passes the keys are cut in five, so that it ends whatever the logits.
+fn find_threshold(row: u32) -> f32 {
+  var top4 = vec4f(LOWEST);
+  var bottom4 = vec4f(-LOWEST);
+  for (var j = 0u; j < params.valid; j += 4u) {
+    let x = allowed4(row, j);
+    top4 = max(top4, x);
+    bottom4 = min(bottom4, select(x, vec4f(-LOWEST), x == vec4f(LOWEST)));
   }
-  var low = key_of(bottom);
-  var high = key_of(top) + 1u;
-  let z_top = top * params.inv_t;
-  let all = above(row, vec4u(), z_top);
-  let need = select(-LOWEST, params.top_p * all.mass.x, params.top_p < 1.0);
-  var low_count = all.count.x;
-  var high_count = 0u;
-  for (var trial = 0u; low_count > high_count + 1u && high > low + 1u; trial++) {
-    var pivots: vec4u;
-    if (trial < 12u) {
-      let a = float_of(low);
-      let span = float_of(high - 1u) - a;
-      pivots = vec4u(key_of(a + span * 0.2), key_of(a + span * 0.4), key_of(a + span * 0.6), key_of(a + span * 0.8));
-    } else {
-      let span = high - low;
-      pivots = low + vec4u(span / 5u, span / 5u * 2u, span / 5u * 3u, span / 5u * 4u);
+  let top = max(max(top4.x, top4.y), max(top4.z, top4.w));
+  let bottom = min(min(min(bottom4.x, bottom4.y), min(bottom4.z, bottom4.w)), top);
+  let count = f32(params.valid) - select(0.0, 1.0, banned < params.valid);
+  var low = Bound(key_of(bottom), count, 0.0);
+  var high = Bound(key_of(top) + 1u, 0.0, 0.0);
+  var need_mass = -LOWEST;
+  for (var trial = 0u; low.count > high.count + 1.0 && high.key > low.key + 1u; trial++) {
+    let a = float_of(low.key);
+    let span = float_of(high.key - 1u) - a;
+    var places = vec4f(0.2, 0.4, 0.6, 0.8);
+    if (trial > 0u) {
+      let f = guess(low, high, need_mass);
+      places = vec4f(0.5 * f - 0.025, f - 0.05, f + 0.05, 0.5 * f + 0.525);
     }
-    pivots = clamp(pivots, vec4u(low + 1u), vec4u(high - 1u));
-    let a = above(row, pivots, z_top);
-    let enough = (a.count >= vec4u(params.top_k)) | (a.mass >= vec4f(need));
+    let values = a + span * places;
+    var keys = vec4u(key_of(values.x), key_of(values.y), key_of(values.z), key_of(values.w));
+    if (trial >= 16u) { keys = low.key + ((high.key - low.key) / 5u) * vec4u(1u, 2u, 3u, 4u); }
+    keys = clamp(keys, vec4u(low.key + 1u), vec4u(high.key - 1u));
+    let pivots = vec4f(float_of(keys.x), float_of(keys.y), float_of(keys.z), float_of(keys.w));
+    let found = above(row, pivots, top * params.inv_t);
+    if (trial == 0u && params.top_p < 1.0) {
+      need_mass = params.top_p * found.total;
+      low.mass = found.total;
+    }
     for (var i = 0u; i < 4u; i++) {
-      if (enough[i]) {
-        if (pivots[i] > low) { low = pivots[i]; low_count = a.count[i]; }
-      } else if (pivots[i] < high) {
-        high = pivots[i];
-        high_count = a.count[i];
+      let bound = Bound(keys[i], found.count[i], found.mass[i]);
+      if (bound.count >= params.top_k || bound.mass >= need_mass) {
+        if (bound.key > low.key) { low = bound; }
+      } else if (bound.key < high.key) {
+        high = bound;
       }
     }
   }
-  return low;
+  return float_of(low.key);
 }
 
 fn draw(row: u32, top: f32, u: f32) -> u32 {
@@ -144,7 +180,10 @@ fn argmax(row: u32) -> u32 {
   var column = select(0u, 1u, banned == 0u);
   for (var j = 0u; j < params.valid; j++) {
     let x = logits[at + j];
-    if (j != banned && x > best) { best = x; column = j; }
+    if (x > best && j != banned) {
+      best = x;
+      column = j;
+    }
   }
   return column;
 }
