@@ -5,7 +5,7 @@
 @group(0) @binding(0) var<storage, read> q: array<vec4f>;
 @group(0) @binding(1) var<storage, read> k: array<vec4f>;
 @group(0) @binding(2) var<storage, read> v: array<vec4f>;
-@group(0) @binding(3) var<storage, read> kv_range: array<vec2u>;
+@group(0) @binding(3) var<storage, read> kv_range: array<u32>;
 @group(0) @binding(4) var<storage, read> lse: array<f32>;
 @group(0) @binding(5) var<storage, read> d_out: array<vec4f>;
 // dq
@@ -16,6 +16,11 @@
 @group(0) @binding(6) var<storage, read> q_range: array<vec2u>;
 @group(0) @binding(7) var<storage, read> delta_in: array<f32>;
 @group(0) @binding(8) var<storage, read_write> d_kv: array<vec4f>;
+
+fn range_of(t: u32) -> vec2u {
+  let at = params.range_offset + t * params.range_stride;
+  return vec2u(kv_range[at], kv_range[at + 1u]);
+}
 
 const NEXT4 = vec4u(0u, 1u, 2u, 3u);
 
@@ -94,10 +99,10 @@ fn dq(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups:
   let qa = params.q_offset + rows * params.q_stride + h * params.d4;
   let ga = params.dq_offset + rows * params.dq_stride + h * params.d4;
   let oa = line * params.d4;
-  let range0 = kv_range[t];
-  let range1 = select(NONE, kv_range[rows.y], t + 1u < params.t_q);
-  let range2 = select(NONE, kv_range[rows.z], t + 2u < params.t_q);
-  let range3 = select(NONE, kv_range[rows.w], t + 3u < params.t_q);
+  let range0 = range_of(t);
+  let range1 = select(NONE, range_of(rows.y), t + 1u < params.t_q);
+  let range2 = select(NONE, range_of(rows.z), t + 2u < params.t_q);
+  let range3 = select(NONE, range_of(rows.w), t + 3u < params.t_q);
   let begin = min(min(range0.x, range1.x), min(range2.x, range3.x));
   let end = max(max(range0.y, range1.y), max(range2.y, range3.y));
   let row_lse = vec4f(lse[line.x], lse[line.y], lse[line.z], lse[line.w]);
@@ -179,7 +184,7 @@ fn attended(keys: Keys, t: u32, row: u32) -> vec4<bool> {
     (t >= keys.range2.x) && (t < keys.range2.y),
     (t >= keys.range3.x) && (t < keys.range3.y),
   );
-  return known & attends(kv_range[row], keys.rows);
+  return known & attends(range_of(row), keys.rows);
 }
 
 struct Weights {

@@ -187,6 +187,7 @@ onAdapters((r) => {
       rows: readonly number[],
       shift: number,
       ranges: readonly number[],
+      layout: { kvRangeStride?: number; kvRangeOffset?: number } = {},
     ): Promise<Float32Array> => {
       const n = rows.length;
       const out = upload(r(), poisoned(n * H * D));
@@ -205,6 +206,7 @@ onAdapters((r) => {
         k: cache(k),
         v: cache(v),
         kvRange: upload(r(), Uint32Array.from(ranges)),
+        ...layout,
         out,
         tQ: n,
       });
@@ -217,9 +219,15 @@ onAdapters((r) => {
       0,
       all.flatMap((t) => [begin(t), t + 1]),
     );
-    for (const t of [0, 4, 6, 29, 30, 33, 40, 301]) {
+    // Decode reads ranges from the sampling state: five words a row, the last two of them.
+    const decoded = [0, 4, 6, 29, 30, 33, 40, 301];
+    const state = decoded.flatMap((t) => [7, 7, 7, 37 + begin(t), 37 + t + 1]);
+    const batch = await run(decoded, 37, state, { kvRangeStride: 5, kvRangeOffset: 3 });
+    for (const [i, t] of decoded.entries()) {
+      const row = packed.subarray(t * H * D, (t + 1) * H * D);
+      expect(batch.subarray(i * H * D, (i + 1) * H * D)).toEqual(row);
       const alone = await run([t], 37, [37 + begin(t), 37 + t + 1]);
-      expect(alone).toEqual(packed.subarray(t * H * D, (t + 1) * H * D));
+      expect(alone).toEqual(row);
     }
     const empty = await run([3], 0, [5, 5]);
     expect(empty.every((x) => x === 0)).toBe(true);

@@ -5,9 +5,14 @@
 @group(0) @binding(0) var<storage, read> q: array<vec4f>;
 @group(0) @binding(1) var<storage, read> k: array<vec4f>;
 @group(0) @binding(2) var<storage, read> v: array<vec4f>;
-@group(0) @binding(3) var<storage, read> kv_range: array<vec2u>;
+@group(0) @binding(3) var<storage, read> kv_range: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
+
+fn range_of(t: u32) -> vec2u {
+  let at = params.range_offset + t * params.range_stride;
+  return vec2u(kv_range[at], kv_range[at + 1u]);
+}
 
 const LOWEST = -3.4028234e38;
 const NEXT4 = vec4u(0u, 1u, 2u, 3u);
@@ -49,7 +54,7 @@ fn kv_head_of(h: u32) -> u32 {
 }
 
 fn attend_one(t: u32, h: u32) {
-  let range = kv_range[t];
+  let range = range_of(t);
   let q_at = params.q_offset + t * params.q_stride + h * params.d4;
   let k_base = params.k_offset + kv_head_of(h) * params.d4;
   let v_base = params.v_offset + kv_head_of(h) * params.d4;
@@ -75,8 +80,8 @@ fn attend_one(t: u32, h: u32) {
 
 // Four queries whose ranges begin at the same key.
 fn attend_four(t: u32, h: u32) {
-  let begin = kv_range[t].x;
-  let ends = vec4u(kv_range[t].y, kv_range[t + 1u].y, kv_range[t + 2u].y, kv_range[t + 3u].y);
+  let begin = range_of(t).x;
+  let ends = vec4u(range_of(t).y, range_of(t + 1u).y, range_of(t + 2u).y, range_of(t + 3u).y);
   let end = max(max(ends.x, ends.y), max(ends.z, ends.w));
   let qa = params.q_offset + (t + NEXT4) * params.q_stride + h * params.d4;
   let k_base = params.k_offset + kv_head_of(h) * params.d4;
@@ -143,8 +148,8 @@ fn four(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let t = 4u * (i % blocks);
   let h = i / blocks;
   let last = params.t_q - 1u;
-  let begin = kv_range[t].x;
-  if (t + 3u <= last && kv_range[t + 1u].x == begin && kv_range[t + 2u].x == begin && kv_range[t + 3u].x == begin) {
+  let begin = range_of(t).x;
+  if (t + 3u <= last && range_of(t + 1u).x == begin && range_of(t + 2u).x == begin && range_of(t + 3u).x == begin) {
     attend_four(t, h);
   } else {
     for (var r = t; r <= min(t + 3u, last); r++) { attend_one(r, h); }
