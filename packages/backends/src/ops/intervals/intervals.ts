@@ -8,14 +8,13 @@ import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
 import source from './intervals.wgsl';
 
-const wg = { WG: 256 };
 const copyKernel = defineKernel({
   name: 'intervals',
   source,
   entry: 'main',
   params: { count: 'u32', parts: 'u32', eta: 'f32' },
   access: ['read', 'read', 'read_write'],
-  variants: [wg],
+  variants: [{ WG: 16 }],
 });
 const blendKernel = defineKernel({ ...copyKernel, name: 'intervals_blend', entry: 'blend' });
 
@@ -33,8 +32,9 @@ function run(
     throw new DeviceError(`${op}: intervals [${intervals.shape.join(', ')}] is not [n, 3]`);
   const count = intervals.size / 3;
   if (count === 0) return;
+  const wg = { WG: r.isCpu ? 16 : 128 };
   // Enough workgroups to fill the device when there are few intervals, no more than the longest could use.
-  const wanted = Math.ceil((r.isCpu ? 8 : 2048) / count);
+  const wanted = Math.ceil((r.isCpu ? 64 : 4096) / count);
   const parts = Math.max(1, Math.min(wanted, Math.ceil(dst.size / wg.WG)));
   r.run(
     eta === 1 ? copyKernel : blendKernel,
