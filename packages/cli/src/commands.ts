@@ -4,9 +4,11 @@ import { ppoCommand } from './experiments/ppo.js';
 import { rwCommand } from './experiments/rw.js';
 import { sftCommand } from './experiments/sft.js';
 import type { Command } from './options/command.js';
+import { quickstartCommand } from './quickstart/command.js';
 import { verifyCommand } from './verify/command.js';
 
 export const commands: readonly Command[] = [
+  quickstartCommand,
   sftCommand,
   rwCommand,
   ppoCommand,
