@@ -1,7 +1,7 @@
 /** f64 activations and derivatives; gelu by a series and a continued fraction for erfc, independent of the kernel's formula. */
 import type { Activation } from '@realhf/api';
 
-/** erfc(z), z ≥ 0: Taylor series below 3, Lentz-free backward continued fraction above. */
+/** erfc(z), z ≥ 0: Taylor series below 3, continued fraction above. */
 function erfc(z: number): number {
   if (z > 27) return 0;
   if (z < 3) {
