@@ -33,7 +33,7 @@ async function objective(model: ReaLModel, options: ForwardOptions): Promise<num
   const { config } = model;
   const pass = await model.forward(batchOf(tokensSample(config, lengths)), options);
   const c = coefficients(config);
-  const dot = (a = new Float32Array(), b = new Float32Array()) =>
+  const dot = (a: Float32Array = new Float32Array(), b: Float32Array = new Float32Array()) =>
     a.reduce((sum, x, i) => sum + x * b[i]!, 0);
   const { values, logProbs, entropy } = pass.output!;
   const out = dot(c.dValues, values) + dot(c.dLogProbs, logProbs) + dot(c.dEntropy, entropy);
@@ -44,7 +44,7 @@ async function objective(model: ReaLModel, options: ForwardOptions): Promise<num
 /** Keeps each label and about half of the rest. */
 function halfMask(config: ModelConfig): Uint32Array {
   const { tokens, cuSeqlens } = batchOf(tokensSample(config, lengths));
-  const words = config.vocabSize / 32;
+  const words = Math.ceil(config.vocabSize / 32);
   const u = uniform(9);
   const mask = Uint32Array.from({ length: tokens.length * words }, () => Math.floor(u() * 2 ** 32));
   for (let t = 0; t + 1 < cuSeqlens.at(-1)!; t++) {
@@ -109,7 +109,10 @@ async function checkGradient(
   expect(bad).toEqual([]);
 }
 
-for (const [family, config] of Object.entries({ llama: llama(), gpt2: gpt2() })) {
+for (const [family, config] of Object.entries({
+  llama: llama(),
+  'gpt2 of an odd vocabulary': gpt2({ vocabSize: 101 }),
+})) {
   test(`${family}: log-probs and entropy at temperature 0.7 under a mask`, async () => {
     const model = makeModel(ops(), config);
     await checkGradient(ops(), model, { temperature: 0.7, entropy: true, mask: halfMask(config) });

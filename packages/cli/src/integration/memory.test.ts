@@ -14,6 +14,7 @@ import {
   normal,
   relativeError,
   tokensSample,
+  uniform,
   useOps,
   wholeTensors,
 } from './harness.js';
@@ -94,6 +95,26 @@ describe('microbatches', () => {
       expectTensorsClose(got.grads, want.grads, 1e-5);
     }
   });
+  test('one without anything to learn from adds nothing', async () => {
+    const lengths = [9, 1, 12];
+    const part = tokensSample(config, lengths);
+    // The second sequence is one token, the third is all prompt.
+    part.u8('prompt_mask').fill(1, 10);
+    const grads = [];
+    for (const [input, nMbs] of [
+      [part, 3],
+      [part.slice(0, 1), 1],
+    ] as const) {
+      const model = makeModel(ops(), config);
+      const engine = new AdamEngine(model, { optimizer: adamConfig(), totalSteps: 2 });
+      const { loss } = await engine.trainBatch(input, sftLoss, { versionSteps: 0, nMbs });
+      grads.push({ loss, tensors: await wholeTensors([model], 'grads') });
+      engine.free();
+      model.free();
+    }
+    expect(grads[0]!.loss).toBe(grads[1]!.loss);
+    expectTensorsClose(grads[0]!.tensors, grads[1]!.tensors, 1e-6);
+  });
   test('their number does not change what is generated', async () => {
     const model = makeModel(ops(), config);
     const engine = new NetworkEngine(model);
@@ -140,6 +161,29 @@ test('twenty steps: memory stays flat, nothing leaks, a microbatch is few submit
   engine.free();
   model.free();
   expect(ops().memory().live).toBe(before);
+});
+
+test('batches of other sizes reuse the memory of earlier ones', async () => {
+  const config = llama();
+  const model = makeModel(ops(), config);
+  const engine = new AdamEngine(model, { optimizer: adamConfig(), totalSteps: 20 });
+  const u = uniform(3);
+  const step = async (lengths: readonly number[]) => {
+    await engine.trainBatch(tokensSample(config, lengths), sftLoss, { versionSteps: 0 });
+    return ops().memory();
+  };
+  const largest = [60, 60, 60, 60];
+  const { held } = await step(largest);
+  const after: number[] = [];
+  for (let i = 0; i < 16; i++) {
+    const { held: now } = await step(largest.map((l) => 30 + Math.floor(u() * (l - 29))));
+    after.push(now / held);
+  }
+  // Buffers come in four sizes an octave: some of each are kept, and then no more.
+  expect(after.at(-1)!).toBeLessThan(1.6);
+  expect(after.at(-1)!).toBe(after.at(-5)!);
+  engine.free();
+  model.free();
 });
 
 test('what throws half way gives its memory back', async () => {

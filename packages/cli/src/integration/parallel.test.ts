@@ -81,3 +81,17 @@ test('dp=2 on halves of a batch makes the step of one rank on all of it', async 
   expectTensorsClose(await wholeTensors(many, 'params'), await wholeTensors(one, 'params'), 1e-5);
   release(...one, ...many);
 });
+
+test.each([
+  { tensorParallelSize: 2 },
+  { pipelineParallelSize: 2 },
+  { tensorParallelSize: 4, pipelineParallelSize: 2 },
+])('a seed makes the same parameters in layout %j', async (layout) => {
+  for (const name of names) {
+    const one = makeRanks(ops(), configs[name]!, {}, { params: new Map() });
+    const many = makeRanks(ops(), configs[name]!, layout, { params: new Map() });
+    for (const r of [...one, ...many]) r.init(11);
+    expect(await wholeTensors(many, 'params')).toEqual(await wholeTensors(one, 'params'));
+    release(...one, ...many);
+  }
+});

@@ -69,6 +69,26 @@ test.each([llama(), gpt2()])(
   },
 );
 
+test('two models trained at once on one device make the steps that each makes alone', async () => {
+  const configs = [llama(), gpt2({ nLayers: 1 })];
+  const alone = [];
+  for (const config of configs) {
+    const { model, engine } = engineOf(config);
+    alone.push([await sftSteps(engine, 0, 3), await engine.saveState()]);
+    engine.free();
+    model.free();
+  }
+  const both = configs.map((c) => engineOf(c));
+  const together = await Promise.all(
+    both.map(async ({ engine }) => [await sftSteps(engine, 0, 3), await engine.saveState()]),
+  );
+  expect(together).toEqual(alone);
+  for (const { model, engine } of both) {
+    engine.free();
+    model.free();
+  }
+});
+
 test('a run resumed from saved state goes on to the bit', async () => {
   const config = llama();
   const whole = engineOf(config);
@@ -174,7 +194,7 @@ const tokenizer: Tokenizer = {
   padTokenId: 1,
   bosTokenId: null,
   vocabSize: 128,
-  encode: () => [],
+  encode: () => new Int32Array(),
   decode: () => '',
 };
 
