@@ -21,6 +21,6 @@ export function matmul(r: Recorder, args: MatmulArgs): void {
 
 /** Measured: SwiftShader is best with the largest tile; lavapipe compiles large kernels for seconds, for little gain. */
 function tileShape(r: Recorder, p: MatmulProblem): TileShape {
-  if (r.adapter.includes('SwiftShader')) return { rows: p.m <= 4 ? 4 : 8, cols: 4 };
+  if (/swiftshader/i.test(r.adapter)) return { rows: p.m <= 4 ? 4 : 8, cols: 4 };
   return { rows: p.transA && p.m > 4 ? 8 : 4, cols: 2 };
 }
