@@ -25,7 +25,7 @@ export default defineConfig({
         test: {
           name: 'fast',
           include: ['packages/*/src/**/*.test.ts', 'tools/src/**/*.test.ts'],
-          exclude: ['**/*.slow.test.ts'],
+          exclude: ['**/*.slow.test.ts', '**/*.full.test.ts'],
           testTimeout: 60_000,
         },
       },
@@ -35,6 +35,15 @@ export default defineConfig({
           name: 'slow',
           include: ['packages/*/src/**/*.slow.test.ts', 'tools/src/**/*.slow.test.ts'],
           testTimeout: 600_000,
+        },
+      },
+      {
+        // Not part of `npm test`: only `npm run test:full` runs it.
+        ...shared,
+        test: {
+          name: 'full',
+          include: ['packages/*/src/**/*.full.test.ts', 'tools/src/**/*.full.test.ts'],
+          testTimeout: 3_600_000,
         },
       },
     ],

@@ -14,10 +14,10 @@ const wgsl = {
       : undefined;
   },
 };
+const root = join(import.meta.dirname, '..');
 
-/** Calls `main(root, args)` of the module at `path` (from the repository's root) and exits with what it returns. */
-export async function runTool(path) {
-  const root = join(import.meta.dirname, '..');
+/** Loads the module at `path` (from the repository's root) and exits: with what `use` returns, or 1 where it throws. */
+export async function runModule(path, use) {
   const server = await createViteServer({
     root,
     configFile: false,
@@ -30,12 +30,16 @@ export async function runTool(path) {
   });
   let code = 1;
   try {
-    const { main } = await server.ssrLoadModule(`/${path}`);
-    code = await main(root, process.argv.slice(2));
+    code = await use(await server.ssrLoadModule(`/${path}`));
   } catch (error) {
     console.error(error);
   } finally {
     await server.close();
   }
   process.exit(code);
+}
+
+/** Runs `main(root, args)` of a module under tools/src. */
+export function runTool(path) {
+  return runModule(path, ({ main }) => main(root, process.argv.slice(2)));
 }
