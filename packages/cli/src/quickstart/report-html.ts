@@ -7,12 +7,14 @@ import type { Curves } from './curves.js';
 const escape = (text: string) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 const signed = (x: number) => `${x >= 0 ? '+' : '−'}${Math.abs(x).toFixed(3)}`;
 
+const plain = (x: number) => x.toFixed(2).replace('-', '−');
+
 const style = `
 :root { color-scheme: light dark; --ink: #1d2733; --soft: #667; --line: #d8dde3; --card: #f6f8fa; --good: #1a7f4b; --bad: #b3372f; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e9ef; --soft: #9aa5b1; --line: #39424d; --card: #1c232b; --good: #4cc38a; --bad: #ef7a72; } body { background: #12171d; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 980px; margin: 32px auto; padding: 0 20px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 34px 0 10px; } .soft { color: var(--soft); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 12px; margin: 20px 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 12px; margin: 20px 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; } .card b { display: block; font-size: 22px; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(360px, 1fr)); gap: 12px; } svg { width: 100%; border: 1px solid var(--line); border-radius: 8px; }
@@ -39,7 +41,7 @@ export function reportHtml(summary: Summary, evaluation: Evaluation, curves: Cur
     ),
     card(
       'Reward, before → after',
-      `${summary.rewardBefore.toFixed(2)} → ${summary.rewardAfter.toFixed(2)}`,
+      `${plain(summary.rewardBefore)} → ${plain(summary.rewardAfter)}`,
       undefined,
       'deviations of the SFT model',
     ),
