@@ -13,7 +13,6 @@ import {
   type GenerationHyperparameters,
   type LocalParam,
   type ModelConfig,
-  type Network,
   type Ops,
   type PackedBatch,
   type ParallelGroups,
@@ -34,6 +33,7 @@ import { syncGradients } from './transformer/grad-sync.js';
 import { actorHead, criticHead, type HeadPass } from './transformer/heads.js';
 import { ropeTable } from './transformer/rope-table.js';
 import { recvTensor, sendTensor, Shard } from './transformer/shard.js';
+import type { Stage } from './transformer/stage.js';
 
 export interface ReaLModelOptions {
   readonly ops: Ops;
@@ -48,7 +48,7 @@ export interface ReaLModelOptions {
 
 const alone: ParallelGroups = { coordinates: { pp: 0, dp: 0, tp: 0 }, tpSize: 1, ppSize: 1 };
 
-export class ReaLModel implements Network {
+export class ReaLModel implements Stage {
   readonly config: ModelConfig;
   readonly ops: Ops;
   readonly groups: ParallelGroups;

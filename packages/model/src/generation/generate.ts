@@ -15,11 +15,11 @@ import {
   type Tensor,
 } from '@realhf/api';
 
-import type { ReaLModel } from '../real-model.js';
 import { uploadBatch } from '../transformer/batch.js';
 import type { KvCache } from '../transformer/block.js';
 import { embed } from '../transformer/embedding.js';
 import { finalNorm, headName } from '../transformer/final-norm.js';
+import type { Stage } from '../transformer/stage.js';
 import { collectOutput } from './collect.js';
 import { initialState, stateWidth } from './decode-state.js';
 
@@ -27,7 +27,7 @@ import { initialState, stateWidth } from './decode-state.js';
 const stepsPerReadback = 16;
 
 export async function generate(
-  model: ReaLModel,
+  model: Stage,
   prompts: PackedBatch & { readonly seeds: Uint32Array },
   gconfig: GenerationHyperparameters,
   options: GenerateOptions,
@@ -89,13 +89,13 @@ class Sampler {
   private readonly tokenLog: Tensor;
   private readonly logProbLog: Tensor;
   private readonly maskLog: Tensor | undefined;
-  private readonly model: ReaLModel;
+  private readonly model: Stage;
   private readonly g: GenerationHyperparameters;
   private readonly options: GenerateOptions;
   private readonly rows: number;
 
   constructor(
-    model: ReaLModel,
+    model: Stage,
     arena: Arena,
     g: GenerationHyperparameters,
     options: GenerateOptions,
@@ -176,7 +176,7 @@ class Sampler {
   }
 }
 
-async function gatherVocab(model: ReaLModel, local: Tensor, out: Tensor): Promise<void> {
+async function gatherVocab(model: Stage, local: Tensor, out: Tensor): Promise<void> {
   const { ops, groups } = model;
   const [rows, n] = [local.shape[0]!, local.shape[1]!];
   const mine = await ops.read(local);
@@ -193,7 +193,7 @@ async function gatherVocab(model: ReaLModel, local: Tensor, out: Tensor): Promis
 }
 
 async function prefill(
-  model: ReaLModel,
+  model: Stage,
   prompts: PackedBatch,
   caches: readonly KvCache[],
   cacheRows: Uint32Array,
@@ -231,14 +231,14 @@ async function prefill(
 
 /** One decode step on buffers that are made once: the same dispatches every step, so bind groups are reused. */
 class Decoder {
-  private readonly model: ReaLModel;
+  private readonly model: Stage;
   private readonly caches: readonly KvCache[];
   private readonly sampler: Sampler;
   private readonly rows: number;
   private readonly t: Record<'a' | 'b' | 'n' | 'qkv' | 'attn' | 'pre' | 'act' | 'stats', Tensor>;
 
   constructor(
-    model: ReaLModel,
+    model: Stage,
     arena: Arena,
     caches: readonly KvCache[],
     sampler: Sampler,

@@ -3,14 +3,14 @@
  * tensor-parallel ranks (each saw only its own q heads), and a tied embedding on the first and last stage.
  * Norms and row-parallel biases need nothing: their gradients are the same on every rank already.
  */
-import type { ReaLModel } from '../real-model.js';
+import type { Stage } from './stage.js';
 
-export async function syncGradients(model: ReaLModel): Promise<void> {
+export async function syncGradients(model: Stage): Promise<void> {
   await syncSharedKv(model);
   await syncTiedEmbedding(model);
 }
 
-async function syncSharedKv(model: ReaLModel): Promise<void> {
+async function syncSharedKv(model: Stage): Promise<void> {
   const { tp, tpSize } = model.groups;
   const { nKvHeads, headDim, hiddenDim } = model.config;
   if (!tp || tpSize === 1 || nKvHeads % tpSize === 0) return;
@@ -34,7 +34,7 @@ async function syncSharedKv(model: ReaLModel): Promise<void> {
   }
 }
 
-async function syncTiedEmbedding(model: ReaLModel): Promise<void> {
+async function syncTiedEmbedding(model: Stage): Promise<void> {
   const { pp, ppSize } = model.groups;
   const { tiedEmbedding, isCritic } = model.config;
   if (!pp || ppSize === 1 || !tiedEmbedding || isCritic) return;
