@@ -36,7 +36,7 @@ interface DecayRun {
 
 export class AdamEngine extends NetworkEngine implements TrainEngine {
   readonly optimizer: OptimizerConfig;
-  /** Optimizer steps of the whole run: the schedule ends there. */
+  /** Train steps of the whole run, where the schedule ends; minibatches of one train step share a rate. */
   readonly totalSteps: number;
   private readonly m: readonly Tensor[];
   private readonly v: readonly Tensor[];
