@@ -97,7 +97,9 @@ export class ReaLModel implements Stage {
     for (const p of this.locals) {
       if (!only(p.spec.name)) continue;
       const std = initStd(this.config, p.spec);
-      this.writeLocal(p, (begin, end) => initValues(p.spec, p.spec.offset + begin, p.spec.offset + end, seed, std));
+      this.writeLocal(p, (begin, end) =>
+        initValues(p.spec, p.spec.offset + begin, p.spec.offset + end, seed, std),
+      );
     }
   }
 
