@@ -1,1 +1,4 @@
-declare module "*.wgsl" { const source: string; export default source; }
+declare module '*.wgsl' {
+  const source: string;
+  export default source;
+}

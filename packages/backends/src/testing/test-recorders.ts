@@ -13,7 +13,7 @@ import { afterAll, beforeAll, describe } from 'vitest';
 import { Recorder } from '../webgpu/recorder.js';
 
 const lavapipe = '/usr/share/vulkan/icd.d';
-const adapters = (process.env['REALHF_TEST_ADAPTERS'] ?? 'swiftshader,lavapipe').split(',');
+const adapters = (process.env.REALHF_TEST_ADAPTERS ?? 'swiftshader,lavapipe').split(',');
 
 function swiftShaderIcd(): string {
   const dir = '/tmp/realhf-swiftshader';
@@ -34,8 +34,8 @@ export async function openTestRecorder(name: string): Promise<Recorder | undefin
     ? readdirSync(lavapipe).find((f) => f.startsWith('lvp'))
     : undefined;
   if (name === 'lavapipe' && lvp === undefined) return undefined;
-  process.env['XDG_RUNTIME_DIR'] ??= '/tmp';
-  process.env['VK_DRIVER_FILES'] = name === 'lavapipe' ? join(lavapipe, lvp!) : swiftShaderIcd();
+  process.env.XDG_RUNTIME_DIR ??= '/tmp';
+  process.env.VK_DRIVER_FILES = name === 'lavapipe' ? join(lavapipe, lvp!) : swiftShaderIcd();
   const { create, globals } = await import('webgpu');
   Object.assign(globalThis, globals);
   const gpu = create(['enable-dawn-features=allow_unsafe_apis', 'backend=vulkan']);
