@@ -14,7 +14,6 @@ import {
   normal,
   relativeError,
   tokensSample,
-  uniform,
   useOps,
   wholeTensors,
 } from './harness.js';
@@ -161,29 +160,6 @@ test('twenty steps: memory stays flat, nothing leaks, a microbatch is few submit
   engine.free();
   model.free();
   expect(ops().memory().live).toBe(before);
-});
-
-test('batches of other sizes reuse the memory of earlier ones', async () => {
-  const config = llama();
-  const model = makeModel(ops(), config);
-  const engine = new AdamEngine(model, { optimizer: adamConfig(), totalSteps: 20 });
-  const u = uniform(3);
-  const step = async (lengths: readonly number[]) => {
-    await engine.trainBatch(tokensSample(config, lengths), sftLoss, { versionSteps: 0 });
-    return ops().memory();
-  };
-  const largest = [60, 60, 60, 60];
-  const { held } = await step(largest);
-  const after: number[] = [];
-  for (let i = 0; i < 16; i++) {
-    const { held: now } = await step(largest.map((l) => 30 + Math.floor(u() * (l - 29))));
-    after.push(now / held);
-  }
-  // Buffers come in four sizes an octave: some of each are kept, and then no more.
-  expect(after.at(-1)!).toBeLessThan(1.6);
-  expect(after.at(-1)!).toBe(after.at(-5)!);
-  engine.free();
-  model.free();
 });
 
 test('what throws half way gives its memory back', async () => {

@@ -4,7 +4,7 @@
  */
 import type { ForwardOptions, ForwardOutput, Loss, ModelConfig, Parallelism } from '@realhf/api';
 import { AdamEngine, type WebGpuOps } from '@realhf/backends';
-import type { ReaLModel } from '@realhf/model';
+import type { ReaLModel, ReaLModelOptions } from '@realhf/model';
 import { describe, expect, test } from 'vitest';
 
 import {
@@ -19,9 +19,6 @@ import {
   tokensSample,
   wholeTensors,
 } from './harness.js';
-
-const lengths = [7, 5, 9];
-const shifted = lengths.reduce((n, l) => n + l - 1, 0);
 
 /** Llama 3's rotary scaling, one kv head (every tensor-parallel rank holds it), tied embedding. */
 const llama3 = llama({
@@ -50,7 +47,12 @@ const options = (config: ModelConfig, more: Partial<ForwardOptions> = {}): Forwa
 });
 
 /** One forward and backward on every rank; outputs of the last stage, which must agree between its ranks. */
-async function pass(ranks: readonly ReaLModel[], o: ForwardOptions): Promise<ForwardOutput> {
+async function pass(
+  ranks: readonly ReaLModel[],
+  o: ForwardOptions,
+  lengths: readonly number[],
+): Promise<ForwardOutput> {
+  const shifted = lengths.reduce((n, l) => n + l - 1, 0);
   const sample = tokensSample(ranks[0]!.config, lengths);
   const outputs = await Promise.all(
     ranks.map(async (model) => {
@@ -103,18 +105,22 @@ const squares: Loss = {
   }),
 };
 
-/** Tests of one layout; `names` of `configs`. */
+/** Tests of one layout against one rank; `names` of `configs`, `cut` for the ranks only. */
 export function parallelSuite(
   ops: () => WebGpuOps,
   layout: Partial<Parallelism>,
   names: readonly string[] = Object.keys(configs),
+  { lengths = [7, 5, 9], ...cut }: Partial<ReaLModelOptions> & { lengths?: readonly number[] } = {},
 ): void {
-  describe(JSON.stringify(layout), () => {
+  describe(JSON.stringify({ ...layout, ...cut }), () => {
     test.each(names)('%s: outputs and gradients', async (name) => {
       const config = configs[name]!;
       const one = makeRanks(ops(), config);
-      const many = makeRanks(ops(), config, layout);
-      expectSame(await pass(many, options(config)), await pass(one, options(config)));
+      const many = makeRanks(ops(), config, layout, cut);
+      expectSame(
+        await pass(many, options(config), lengths),
+        await pass(one, options(config), lengths),
+      );
       expectTensorsClose(await wholeTensors(many, 'grads'), await wholeTensors(one, 'grads'), 1e-5);
       release(...one, ...many);
     });
@@ -130,9 +136,9 @@ export function parallelSuite(
         mask[t * words + (next >> 5)] = 0xf << (next & 28);
       }
       const one = makeRanks(ops(), config);
-      const many = makeRanks(ops(), config, layout);
+      const many = makeRanks(ops(), config, layout, cut);
       const o = options(config, { mask });
-      expectSame(await pass(many, o), await pass(one, o));
+      expectSame(await pass(many, o, lengths), await pass(one, o, lengths));
       expectTensorsClose(await wholeTensors(many, 'grads'), await wholeTensors(one, 'grads'), 1e-5);
       release(...one, ...many);
     });
@@ -156,10 +162,11 @@ export function parallelSuite(
               ),
             ),
           );
+        for (const e of engines) e.free();
         return stats;
       };
       const one = makeRanks(ops(), config);
-      const many = makeRanks(ops(), config, layout);
+      const many = makeRanks(ops(), config, layout, cut);
       const want = await run(one);
       const got = await run(many);
       for (const [step, ofRanks] of got.entries())

@@ -1,4 +1,4 @@
-/** Larger grids of ranks: both kinds of parallelism at once, kv heads shared by pairs of four ranks, three stages. */
+/** Larger grids of ranks: both kinds of parallelism at once, kv heads shared by pairs of four ranks, three stages, memory traded for time. */
 import { llama, useOps } from './harness.js';
 import { configs, parallelSuite } from './parallel-suite.js';
 
@@ -9,3 +9,10 @@ parallelSuite(ops, { tensorParallelSize: 2, pipelineParallelSize: 2 });
 parallelSuite(ops, { tensorParallelSize: 4 }, ['llama', 'llama3 with shared kv heads', 'gpt2']);
 configs['three layers'] = llama({ nLayers: 3, tiedEmbedding: true });
 parallelSuite(ops, { pipelineParallelSize: 3 }, ['three layers']);
+// Blocks run again, logits made again in chunks of 64 rows.
+parallelSuite(
+  ops,
+  { tensorParallelSize: 2, pipelineParallelSize: 2 },
+  ['llama', 'llama3 with shared kv heads', 'gpt2'],
+  { gradientCheckpointing: true, logitsBytes: 1, lengths: [40, 60, 33] },
+);
