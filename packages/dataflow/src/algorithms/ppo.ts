@@ -93,7 +93,8 @@ export function ppoMFCs(options: PpoOptions): MFCDef[] {
       interfaceType: 'inference',
       interfaceImpl: refImpl,
       model: modelName('ref'),
-      inputKeys: ['packed_input_ids', ...mask],
+      // prompt_mask: what was not sampled needs no log-prob.
+      inputKeys: ['packed_input_ids', 'prompt_mask', ...mask],
       outputKeys: ['packed_ref_logprobs'],
       ...(offloadRef ? { postHooks: offload } : {}),
     },
