@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import {
   expectClose,
@@ -85,43 +85,45 @@ onAdapters((r) => {
   const poison = (...shape: number[]) =>
     up(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(NaN), shape);
 
-  for (const c of cases)
-    test(`${c.rows}×${c.vocab}${c.masked ? ' masked' : ''}`, async () => {
-      const { shape, labels, bits, logits, dLogProbs, dEntropy } = setup(c);
-      const { rows, vocab } = c;
-      const args = {
-        logits: up(logits, [rows, vocab]),
-        labels: up(labels),
-        temperature: c.temperature,
-        ...(c.masked ? { mask: up(bits) } : {}),
-        ...(c.valid === undefined ? {} : { validVocab: c.valid }),
-        logProbs: poison(rows),
-        lse: poison(rows),
-        entropy: poison(rows),
-      };
-      logProbs(r(), args);
-      const want = logProbsReference(shape, logits, labels);
-      const got = await down(args.logProbs);
-      expectClose(got, want.logProbs, 1e-6, 3e-6);
-      expectClose(await down(args.lse), want.lse, 1e-6, 3e-6);
-      expectClose(await down(args.entropy), want.entropy, 1e-5, 5e-6);
-      const again = poison(rows);
-      logProbs(r(), { ...args, logProbs: again });
-      expect(await down(again)).toEqual(got);
+  describe.each(['row', 'workgroup'] as const)('by %s', (form) => {
+    for (const c of cases)
+      test(`${c.rows}×${c.vocab}${c.masked ? ' masked' : ''}`, async () => {
+        const { shape, labels, bits, logits, dLogProbs, dEntropy } = setup(c);
+        const { rows, vocab } = c;
+        const args = {
+          logits: up(logits, [rows, vocab]),
+          labels: up(labels),
+          temperature: c.temperature,
+          ...(c.masked ? { mask: up(bits) } : {}),
+          ...(c.valid === undefined ? {} : { validVocab: c.valid }),
+          logProbs: poison(rows),
+          lse: poison(rows),
+          entropy: poison(rows),
+        };
+        logProbs(r(), args, form);
+        const want = logProbsReference(shape, logits, labels);
+        const got = await down(args.logProbs);
+        expectClose(got, want.logProbs, 1e-6, 3e-6);
+        expectClose(await down(args.lse), want.lse, 1e-6, 3e-6);
+        expectClose(await down(args.entropy), want.entropy, 1e-5, 5e-6);
+        const again = poison(rows);
+        logProbs(r(), { ...args, logProbs: again }, form);
+        expect(await down(again)).toEqual(got);
 
-      const back = { ...args, dLogProbs: up(dLogProbs), dEntropy: up(dEntropy) };
-      const dLogits = poison(rows, vocab);
-      logProbsBackward(r(), { ...back, dLogits });
-      const grad = await down(dLogits);
-      const wantGrad = logProbsBackwardReference(shape, logits, labels, dLogProbs, dEntropy);
-      if (vocab > 1) expect(relativeError(grad, wantGrad)).toBeLessThan(5e-6);
-      expectClose(grad, wantGrad, 1e-4, 2e-6);
-      wantGrad.forEach((g, i) => {
-        if (!shape.kept(Math.floor(i / vocab), i % vocab)) expect(grad[i]).toBe(g);
+        const back = { ...args, dLogProbs: up(dLogProbs), dEntropy: up(dEntropy) };
+        const dLogits = poison(rows, vocab);
+        logProbsBackward(r(), { ...back, dLogits });
+        const grad = await down(dLogits);
+        const wantGrad = logProbsBackwardReference(shape, logits, labels, dLogProbs, dEntropy);
+        if (vocab > 1) expect(relativeError(grad, wantGrad)).toBeLessThan(5e-6);
+        expectClose(grad, wantGrad, 1e-4, 2e-6);
+        wantGrad.forEach((g, i) => {
+          if (!shape.kept(Math.floor(i / vocab), i % vocab)) expect(grad[i]).toBe(g);
+        });
+        logProbsBackward(r(), { ...back, dLogits: args.logits });
+        expect(await down(args.logits)).toEqual(grad);
       });
-      logProbsBackward(r(), { ...back, dLogits: args.logits });
-      expect(await down(args.logits)).toEqual(grad);
-    });
+  });
 
   test('without entropy, and a removed label', async () => {
     const logits = up(Float32Array.of(1, 2, 3, 4, 5, 6), [2, 3]);

@@ -14,8 +14,10 @@ import { deviceTensor } from '../../webgpu/device-tensor.js';
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
 import backwardSource from './logprobs-backward.wgsl';
-import forwardSource from './logprobs.wgsl';
-import softmaxSource from './row-softmax.wgsl';
+import groupSource from './logprobs-workgroup.wgsl';
+import rowSource from './logprobs.wgsl';
+import groupSoftmaxSource from './row-softmax-workgroup.wgsl';
+import rowSoftmaxSource from './row-softmax.wgsl';
 
 const params = {
   rows: 'u32',
@@ -26,13 +28,19 @@ const params = {
   has_entropy: 'u32',
 } as const;
 
-const forward = defineKernel({
+const byRow = defineKernel({
   name: 'log_probs',
-  source: softmaxSource + forwardSource,
+  source: rowSoftmaxSource + rowSource,
   entry: 'main',
   params,
   access: ['read', 'read', 'read', 'read_write', 'read_write', 'read_write'],
   variants: [{ WG: 8 }],
+});
+const byWorkgroup = defineKernel({
+  ...byRow,
+  name: 'log_probs_workgroup',
+  source: groupSoftmaxSource + groupSource,
+  variants: [{ WG: 512 }],
 });
 const backward = defineKernel({
   name: 'log_probs_backward',
@@ -50,6 +58,16 @@ const backwardInPlace = defineKernel({
   access: ['read_write', 'read', 'read', 'read', 'read', 'read', 'read'],
   variants: [{ WG: 8, SPAN: 1024 }],
 });
+
+/** Who does a row: one invocation (software adapters) or a workgroup (GPUs). Sums differ in order between the two. */
+export type RowForm = 'row' | 'workgroup';
+export const rowForm = (r: Recorder): RowForm => (r.isCpu ? 'row' : 'workgroup');
+
+/** Lanes: a workgroup of rows, or of columns of one row (a power of two; few where barriers are slow). */
+export function rowWorkgroup(r: Recorder, form: RowForm): { WG: number } {
+  if (form === 'row') return { WG: 8 };
+  return { WG: r.isCpu ? 32 : Math.min(512, r.device.limits.maxComputeInvocationsPerWorkgroup) };
+}
 
 /** Rows and columns of logits [rows, vocab]. */
 export function rowsAndVocab(op: string, logits: { readonly shape: readonly number[] }) {
@@ -84,17 +102,17 @@ function values(op: string, a: LogProbArgs) {
 }
 
 /** logProbs, lse and entropy [rows] of logits [rows, vocab]. */
-export function logProbs(r: Recorder, a: LogProbForwardArgs): void {
+export function logProbs(r: Recorder, a: LogProbForwardArgs, form = rowForm(r)): void {
   const v = values('logProbs', a);
   if (v.rows === 0) return;
-  const wg = { WG: r.isCpu ? 8 : 64 };
+  const wg = rowWorkgroup(r, form);
   const entropy = a.entropy ?? r.alloc([v.rows]);
   r.run(
-    forward,
+    form === 'row' ? byRow : byWorkgroup,
     wg,
     [a.logits, a.labels, a.mask ?? a.labels, a.logProbs, a.lse, entropy],
     v,
-    grid1d(Math.ceil(v.rows / wg.WG)),
+    grid1d(form === 'row' ? Math.ceil(v.rows / wg.WG) : v.rows),
   );
   if (!a.entropy) r.free(entropy);
 }

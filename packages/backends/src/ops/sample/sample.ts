@@ -9,13 +9,16 @@ import { DeviceError, type SampleArgs } from '@realhf/api';
 
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
-import { rowsAndVocab } from '../logprobs/logprobs.js';
-import softmaxSource from '../logprobs/row-softmax.wgsl';
-import sampleSource from './sample.wgsl';
+import { rowForm, rowsAndVocab, rowWorkgroup } from '../logprobs/logprobs.js';
+import groupSoftmaxSource from '../logprobs/row-softmax-workgroup.wgsl';
+import rowSoftmaxSource from '../logprobs/row-softmax.wgsl';
+import commonSource from './sample-common.wgsl';
+import groupSource from './sample-workgroup.wgsl';
+import rowSource from './sample.wgsl';
 
-const kernel = defineKernel({
+const byRow = defineKernel({
   name: 'sample',
-  source: softmaxSource + sampleSource,
+  source: rowSoftmaxSource + commonSource + rowSource,
   entry: 'main',
   params: {
     rows: 'u32',
@@ -35,9 +38,15 @@ const kernel = defineKernel({
   access: ['read', 'read', 'read_write', 'read_write', 'read_write', 'read_write', 'read_write'],
   variants: [{ WG: 8 }],
 });
+const byWorkgroup = defineKernel({
+  ...byRow,
+  name: 'sample_workgroup',
+  source: groupSoftmaxSource + commonSource + groupSource,
+  variants: [{ WG: 512 }],
+});
 
 /** Samples tokens [rows] from logits [rows, vocab], advances state, writes line logStep of the logs. */
-export function sample(r: Recorder, a: SampleArgs): void {
+export function sample(r: Recorder, a: SampleArgs, form = rowForm(r)): void {
   const { rows, vocab } = rowsAndVocab('sample', a.logits);
   const valid = a.validVocab ?? vocab;
   const words = a.maskLog ? Math.ceil(vocab / 32) : 0;
@@ -60,10 +69,10 @@ export function sample(r: Recorder, a: SampleArgs): void {
       `sample of ${rows} rows into line ${a.logStep}: seeds, state, tokens or a log is too small`,
     );
   if (rows === 0) return;
-  const wg = { WG: r.isCpu ? 8 : 64 };
+  const wg = rowWorkgroup(r, form);
   const mask = a.maskLog ?? r.alloc([1], 'u32');
   r.run(
-    kernel,
+    form === 'row' ? byRow : byWorkgroup,
     wg,
     [a.logits, a.seeds, a.state, a.tokens, a.tokenLog, a.logProbLog, mask],
     {
@@ -81,7 +90,7 @@ export function sample(r: Recorder, a: SampleArgs): void {
       log_step: a.logStep,
       mask_words: words,
     },
-    grid1d(Math.ceil(rows / wg.WG)),
+    grid1d(form === 'row' ? Math.ceil(rows / wg.WG) : rows),
   );
   if (!a.maskLog) r.free(mask);
 }

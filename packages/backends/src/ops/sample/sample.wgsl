@@ -1,36 +1,9 @@
-// Draws one token per row, one invocation per row. Follows row-softmax.wgsl, which computes the log-prob.
-// Kept tokens are those whose logit is at least a threshold, the largest at which top-k or top-p is satisfied.
-// The draw is the inverse of the running sum in column order at u = Philox2x32-10(seed, step) (Salmon et al. 2011).
-@group(0) @binding(0) var<storage, read> logits: array<f32>;
-@group(0) @binding(1) var<storage, read> seeds: array<u32>;
-@group(0) @binding(2) var<storage, read_write> state: array<u32>;
-@group(0) @binding(3) var<storage, read_write> tokens: array<i32>;
-@group(0) @binding(4) var<storage, read_write> token_log: array<i32>;
-@group(0) @binding(5) var<storage, read_write> log_prob_log: array<f32>;
-@group(0) @binding(6) var<storage, read_write> mask_log: array<u32>;
-
+// Draws one token per row, one invocation per row: the inverse of the running sum in column order.
+// Follows row-softmax.wgsl, which computes the log-prob, and sample-common.wgsl.
 const ONE4 = vec4f(1.0);
-const NONE = 0xffffffffu;
-// The smallest kept logit, and the column that min_new_tokens forbids.
-var<private> threshold: f32 = LOWEST;
-var<private> banned: u32 = NONE;
-
-// An integer that orders as the float does (−0 = +0).
-fn key_of(x: f32) -> u32 {
-  let bits = bitcast<u32>(select(x, 0.0, x == 0.0));
-  return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
-}
-
-fn float_of(key: u32) -> f32 {
-  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
-}
 
 fn kept4(row: u32, column: u32, x: vec4f) -> vec4<bool> {
   return (x >= vec4f(threshold)) & (column + NEXT4 != vec4u(banned));
-}
-
-fn is_kept(column: u32, x: f32) -> bool {
-  return x >= threshold && column != banned;
 }
 
 // Four logits from a column on; the lowest number for a forbidden column and beyond the last.
@@ -43,31 +16,19 @@ fn allowed4(row: u32, column: u32) -> vec4f {
   return select(vec4f(LOWEST), load4(at), column + NEXT4 != vec4u(banned));
 }
 
-// High and low words of a·b.
-fn multiply(a: u32, b: u32) -> vec2u {
-  let low = (a & 0xffffu) * (b & 0xffffu);
-  let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
-  let other = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
-  return vec2u((a >> 16u) * (b >> 16u) + (middle >> 16u) + (other >> 16u), a * b);
-}
-
-// Philox2x32-10 of counter (step, 0) under the row's key: 24 bits, uniform in [0, 1).
-fn uniform_of(seed: u32, step: u32) -> f32 {
-  var counter = vec2u(step, 0u);
-  var key = seed;
-  for (var i = 0u; i < 10u; i++) {
-    let product = multiply(0xD256D193u, counter.x);
-    counter = vec2u(product.x ^ key ^ counter.y, product.y);
-    key += 0x9E3779B9u;
+// Largest and smallest allowed logit, and how many there are.
+fn extremes(row: u32) -> vec3f {
+  var top4 = vec4f(LOWEST);
+  var bottom4 = vec4f(-LOWEST);
+  for (var j = 0u; j < params.valid; j += 4u) {
+    let x = allowed4(row, j);
+    top4 = max(top4, x);
+    bottom4 = min(bottom4, select(x, vec4f(-LOWEST), x == vec4f(LOWEST)));
   }
-  return f32(counter.x >> 8u) * 5.9604645e-8;
-}
-
-// How many logits are at or above each pivot, the Σ exp(z − top) of those, and of all.
-struct Above {
-  count: vec4f,
-  mass: vec4f,
-  total: f32,
+  let top = max(max(top4.x, top4.y), max(top4.z, top4.w));
+  let bottom = min(min(min(bottom4.x, bottom4.y), min(bottom4.z, bottom4.w)), top);
+  let count = f32(params.valid) - select(0.0, 1.0, banned < params.valid);
+  return vec3f(top, bottom, count);
 }
 
 fn above(row: u32, pivots: vec4f, top: f32) -> Above {
@@ -90,67 +51,6 @@ fn above(row: u32, pivots: vec4f, top: f32) -> Above {
     }
   }
   return Above(count, mass, total);
-}
-
-// One end of the search: the key of a logit, and what is at or above it.
-struct Bound {
-  key: u32,
-  count: f32,
-  mass: f32,
-}
-
-// Where between two bounds the condition should turn, if logits were spread evenly there.
-fn guess(low: Bound, high: Bound, need_mass: f32) -> f32 {
-  let by_count = (low.count - params.top_k) / (low.count - high.count);
-  let by_mass = (low.mass - need_mass) / max(low.mass - high.mass, 1e-30);
-  return clamp(max(by_count, by_mass), 0.06, 0.94);
-}
-
-// The largest logit x with count(logits ≥ x) ≥ top_k or mass(logits ≥ x) ≥ top_p·total; the smallest if there is none.
-// Each pass counts at four pivots: around the interpolated place and halfway to both ends. It stops when one logit is
-// left between the bounds. After 16 passes the keys are cut in five, so that it ends whatever the logits.
-fn find_threshold(row: u32) -> f32 {
-  var top4 = vec4f(LOWEST);
-  var bottom4 = vec4f(-LOWEST);
-  for (var j = 0u; j < params.valid; j += 4u) {
-    let x = allowed4(row, j);
-    top4 = max(top4, x);
-    bottom4 = min(bottom4, select(x, vec4f(-LOWEST), x == vec4f(LOWEST)));
-  }
-  let top = max(max(top4.x, top4.y), max(top4.z, top4.w));
-  let bottom = min(min(min(bottom4.x, bottom4.y), min(bottom4.z, bottom4.w)), top);
-  let count = f32(params.valid) - select(0.0, 1.0, banned < params.valid);
-  var low = Bound(key_of(bottom), count, 0.0);
-  var high = Bound(key_of(top) + 1u, 0.0, 0.0);
-  var need_mass = -LOWEST;
-  for (var trial = 0u; low.count > high.count + 1.0 && high.key > low.key + 1u; trial++) {
-    let a = float_of(low.key);
-    let span = float_of(high.key - 1u) - a;
-    var places = vec4f(0.2, 0.4, 0.6, 0.8);
-    if (trial > 0u) {
-      let f = guess(low, high, need_mass);
-      places = vec4f(0.5 * f - 0.025, f - 0.05, f + 0.05, 0.5 * f + 0.525);
-    }
-    let values = a + span * places;
-    var keys = vec4u(key_of(values.x), key_of(values.y), key_of(values.z), key_of(values.w));
-    if (trial >= 16u) { keys = low.key + ((high.key - low.key) / 5u) * vec4u(1u, 2u, 3u, 4u); }
-    keys = clamp(keys, vec4u(low.key + 1u), vec4u(high.key - 1u));
-    let pivots = vec4f(float_of(keys.x), float_of(keys.y), float_of(keys.z), float_of(keys.w));
-    let found = above(row, pivots, top * params.inv_t);
-    if (trial == 0u && params.top_p < 1.0) {
-      need_mass = params.top_p * found.total;
-      low.mass = found.total;
-    }
-    for (var i = 0u; i < 4u; i++) {
-      let bound = Bound(keys[i], found.count[i], found.mass[i]);
-      if (bound.count >= params.top_k || bound.mass >= need_mass) {
-        if (bound.key > low.key) { low = bound; }
-      } else if (bound.key < high.key) {
-        high = bound;
-      }
-    }
-  }
-  return float_of(low.key);
 }
 
 fn draw(row: u32, top: f32, u: f32) -> u32 {
@@ -193,32 +93,16 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let row = linear_index(id, groups, WG);
   if (row >= params.rows) { return; }
   let step = state[5u * row];
-  var token = params.pad;
+  var column = 0u;
   var log_prob = 0.0;
   if (state[5u * row + 1u] == 0u) {
     if (step < params.min_new) { banned = bitcast<u32>(params.eos); }
     if (params.filter_tokens != 0u) { threshold = find_threshold(row); }
     let stats = row_stats(row);
-    var column: u32;
     if (params.greedy != 0u) { column = argmax(row); }
     else { column = draw(row, stats.top, uniform_of(seeds[row], step)); }
     log_prob = log_prob_of(logits[row * params.vocab + column], stats);
-    token = i32(column);
-    state[5u * row] = step + 1u;
-    state[5u * row + 1u] = select(0u, 1u, token == params.eos);
-    state[5u * row + 2u] += 1u;
-    state[5u * row + 4u] += 1u;
   }
-  tokens[row] = token;
-  token_log[params.log_step * params.rows + row] = token;
-  log_prob_log[params.log_step * params.rows + row] = log_prob;
-  if (params.mask_words == 0u) { return; }
-  for (var w = 0u; w < params.mask_words; w++) {
-    var bits = 0u;
-    for (var b = 0u; b < 32u; b++) {
-      let j = w * 32u + b;
-      if (j < params.valid && is_kept(j, logits[row * params.vocab + j])) { bits |= 1u << b; }
-    }
-    mask_log[(params.log_step * params.rows + row) * params.mask_words + w] = bits;
-  }
+  put(row, column, log_prob);
+  for (var w = 0u; w < params.mask_words; w++) { put_mask(row, w); }
 }
