@@ -49,25 +49,22 @@ async function sftSteps(engine: AdamEngine, from: number, to: number): Promise<S
   return out;
 }
 
-test.each([llama(), gpt2()])(
-  '$family: ten SFT steps repeat to the bit and learn',
-  async (config) => {
-    const runs = [];
-    for (let run = 0; run < 2; run++) {
-      const { model, engine } = engineOf(config);
-      runs.push({
-        stats: await sftSteps(engine, 0, 10),
-        params: await wholeTensors([model], 'params'),
-      });
-      engine.free();
-      model.free();
-    }
-    expect(runs[1]).toEqual(runs[0]);
-    const losses = runs[0]!.stats.map((s) => s.loss!);
-    expect(losses[8]!).toBeLessThan(losses[0]! / 2);
-    expect(losses[9]!).toBeLessThan(losses[1]! / 2);
-  },
-);
+test('ten SFT steps repeat to the bit and learn', async () => {
+  const runs = [];
+  for (let run = 0; run < 2; run++) {
+    const { model, engine } = engineOf(llama());
+    runs.push({
+      stats: await sftSteps(engine, 0, 10),
+      params: await wholeTensors([model], 'params'),
+    });
+    engine.free();
+    model.free();
+  }
+  expect(runs[1]).toEqual(runs[0]);
+  const losses = runs[0]!.stats.map((s) => s.loss!);
+  expect(losses[8]!).toBeLessThan(losses[0]! / 2);
+  expect(losses[9]!).toBeLessThan(losses[1]! / 2);
+});
 
 test('two models trained at once on one device make the steps that each makes alone', async () => {
   const configs = [llama(), gpt2({ nLayers: 1 })];
