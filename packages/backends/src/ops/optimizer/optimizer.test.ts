@@ -15,21 +15,24 @@ onAdapters((r) => {
   const down = async (t: ReturnType<typeof up>) => new Float32Array(await r().read(t));
   const rand = random(9);
 
-  test('sum of squares of any length, in its slot only, bit-equal on a rerun', async () => {
-    for (const n of [1, 3, 1023, 1024, 1025, 70001, 1_100_001]) {
-      const x = normal(n, rand);
-      const out = up(Float32Array.of(7, NaN, NaN, 9));
-      const t = up(x);
-      sumSquares(r(), t, out, 1);
-      sumSquares(r(), t, out, 2);
-      const got = await down(out);
-      expectClose([got[1]!], [x.reduce((a, b) => a + b * b, 0)], 2e-6);
-      expect([got[0], got[2], got[3]]).toEqual([7, got[1], 9]);
-    }
-    expect(() => {
-      sumSquares(r(), r().alloc([4]), r().alloc([1]), 1);
-    }).toThrow(/slot 1/);
-  });
+  test.each(['invocation', 'workgroup'] as const)(
+    'sum of squares of any length by %s, in its slot only, bit-equal on a rerun',
+    async (form) => {
+      for (const n of [1, 3, 1023, 1024, 1025, 70001, 1_100_001]) {
+        const x = normal(n, rand);
+        const out = up(Float32Array.of(7, NaN, NaN, 9));
+        const t = up(x);
+        sumSquares(r(), t, out, 1, form);
+        sumSquares(r(), t, out, 2, form);
+        const got = await down(out);
+        expectClose([got[1]!], [x.reduce((a, b) => a + b * b, 0)], 2e-6);
+        expect([got[0], got[2], got[3]]).toEqual([7, got[1], 9]);
+      }
+      expect(() => {
+        sumSquares(r(), r().alloc([4]), r().alloc([1]), 1);
+      }).toThrow(/slot 1/);
+    },
+  );
 
   test('clip factor', async () => {
     const [factor, norm] = [up(Float32Array.of(NaN)), up(Float32Array.of(NaN))];

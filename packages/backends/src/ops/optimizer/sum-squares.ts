@@ -4,6 +4,7 @@ import { DeviceError, type Ops, type Tensor } from '@realhf/api';
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
 import clipSource from './clip-factor.wgsl';
+import groupSource from './sum-squares-workgroup.wgsl';
 import sumSource from './sum-squares.wgsl';
 
 const constants = { WG: 16, CHUNK: 1024 };
@@ -16,6 +17,14 @@ const squares = defineKernel({
   variants: [constants],
 });
 const sums = defineKernel({ ...squares, name: 'sum', entry: 'sums' });
+const groupConstants = { WG: 256, CHUNK: 16384 };
+const groupSquares = defineKernel({
+  ...squares,
+  name: 'sum_squares_workgroup',
+  source: groupSource,
+  variants: [groupConstants],
+});
+const groupSums = defineKernel({ ...groupSquares, name: 'sum_workgroup', entry: 'sums' });
 const clip = defineKernel({
   name: 'clip_factor',
   source: clipSource,
@@ -25,23 +34,31 @@ const clip = defineKernel({
   variants: [{}],
 });
 
-/** out[slot] = Σ x². */
-export function sumSquares(r: Recorder, x: Tensor, out: Tensor, slot: number): void {
+/** out[slot] = Σ x². `form`: who adds a chunk, one invocation (software adapters) or a workgroup (GPUs). */
+export function sumSquares(
+  r: Recorder,
+  x: Tensor,
+  out: Tensor,
+  slot: number,
+  form: 'invocation' | 'workgroup' = r.isCpu ? 'invocation' : 'workgroup',
+): void {
   if (slot >= out.size)
     throw new DeviceError(`sumSquares into slot ${slot} of [${out.shape.join(', ')}]`);
+  const byGroup = form === 'workgroup';
+  const c = byGroup ? groupConstants : constants;
   const scratch: Tensor[] = [];
   let from = x;
-  let kernel = squares;
+  let kernel = byGroup ? groupSquares : squares;
   for (;;) {
-    const parts = Math.max(1, Math.ceil(from.size / constants.CHUNK));
+    const parts = Math.max(1, Math.ceil(from.size / c.CHUNK));
     const last = parts === 1;
     const to = last ? out : r.alloc([parts]);
     if (!last) scratch.push(to);
     const params = { count: from.size, slot: last ? slot : 0 };
-    r.run(kernel, constants, [from, to], params, grid1d(Math.ceil(parts / constants.WG)));
+    r.run(kernel, c, [from, to], params, grid1d(byGroup ? parts : Math.ceil(parts / c.WG)));
     if (last) break;
     from = to;
-    kernel = sums;
+    kernel = byGroup ? groupSums : sums;
   }
   for (const t of scratch) r.free(t);
 }
