@@ -149,7 +149,7 @@ export async function runExperiment(e: Experiment, context: RunContext): Promise
     const seconds = (performance.now() - began) / 1000;
     context.stderr.write(
       interrupted
-        ? `stopped at step ${steps} of ${plan.lastStep}; go on with recover_mode=auto trial_name=${run.trialName}\n`
+        ? `stopped at step ${steps} of ${plan.lastStep}; ${context.resumeHint ?? `go on with recover_mode=auto trial_name=${run.trialName}`}\n`
         : `done: ${steps} steps in ${formatSeconds(seconds)}; ${Object.entries(paths)
             .map(([r, p]) => `${r}: ${p}`)
             .join(', ')}\n`,

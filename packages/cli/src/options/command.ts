@@ -20,6 +20,8 @@ export interface RunContext {
   readonly signal: AbortSignal;
   /** Dotted names of the options that were given, by config file or on the command line. */
   readonly given: ReadonlySet<string>;
+  /** Said when a signal ended a run early; default: which options resume it. */
+  readonly resumeHint?: string;
 }
 
 export interface Command<S extends z.ZodType = z.ZodType> {

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 
 import { defineCommand } from '../options/command.js';
+import { presetNames } from './preset.js';
 import { quickstart } from './quickstart.js';
 
 export const quickstartCommand = defineCommand({
@@ -21,8 +22,12 @@ export const quickstartCommand = defineCommand({
       .nonnegative()
       .default(1)
       .describe('of initial weights, data order and sampling'),
+    preset: z
+      .enum(presetNames)
+      .default('standard')
+      .describe('tiny: a few steps of everything, too few to learn; for tests'),
   }),
-  flags: ['out', 'seed'],
+  flags: ['out', 'seed', 'preset'],
   examples: ['real quickstart', 'real quickstart --out ./my-first-run --seed 2'],
   run: async (config, context) => {
     await quickstart(config, context);

@@ -39,8 +39,40 @@ export const modelJson = {
   initializer_range: 0.05,
 };
 
-/** Where a stage reads and writes. */
+export const presetNames = ['standard', 'tiny'] as const;
+export type PresetName = (typeof presetNames)[number];
+
+/** What differs between presets. */
+export interface Preset {
+  /** Fields of config.json. */
+  readonly model: Partial<typeof modelJson>;
+  /** Steps at most; null: all that the epochs have. */
+  readonly steps: { readonly sft: number | null; readonly rw: number | null; readonly ppo: number };
+  /** Steps between checkpoints. */
+  readonly save: { readonly sft: number; readonly rw: number; readonly ppo: number };
+  /** Prompts of a PPO step. */
+  readonly ppoPrompts: number;
+}
+
+/** `tiny` runs every part for a few steps and learns nothing: it is there for tests. */
+export const presets: Readonly<Record<PresetName, Preset>> = {
+  standard: {
+    model: {},
+    steps: { sft: null, rw: null, ppo: 32 },
+    save: { sft: 100, rw: 100, ppo: 8 },
+    ppoPrompts: 64,
+  },
+  tiny: {
+    model: { hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, head_dim: 16 },
+    steps: { sft: 6, rw: 3, ppo: 3 },
+    save: { sft: 2, rw: 2, ppo: 1 },
+    ppoPrompts: 16,
+  },
+};
+
+/** What a stage runs, and where it reads and writes. */
 export interface StagePaths {
+  readonly preset: Preset;
   /** The data and tokenizer of the quickstart. */
   readonly assets: string;
   /** fileroot of the stages' run directories. */
@@ -67,7 +99,8 @@ export function sftConfig(p: StagePaths, initDir: string): SftConfig {
     ...common(p, 'sft'),
     exp_ctrl: {
       total_train_epochs: 2,
-      save_freq_steps: 100,
+      benchmark_steps: p.preset.steps.sft,
+      save_freq_steps: p.preset.save.sft,
       eval_freq_epochs: 1,
       keep_checkpoints: 1,
     },
@@ -90,7 +123,8 @@ export function rwConfig(p: StagePaths, sftDir: string): RwConfig {
     ...common(p, 'rw'),
     exp_ctrl: {
       total_train_epochs: 1,
-      save_freq_steps: 100,
+      benchmark_steps: p.preset.steps.rw,
+      save_freq_steps: p.preset.save.rw,
       eval_freq_epochs: 1,
       keep_checkpoints: 1,
     },
@@ -114,8 +148,8 @@ export function ppoConfig(
     ...common(p, 'ppo'),
     exp_ctrl: {
       total_train_epochs: 2,
-      benchmark_steps: 32,
-      save_freq_steps: 8,
+      benchmark_steps: p.preset.steps.ppo,
+      save_freq_steps: p.preset.save.ppo,
       keep_checkpoints: 1,
     },
     actor: {
@@ -133,7 +167,7 @@ export function ppoConfig(
     rew: { path: rwDir },
     dataset: {
       path: join(p.assets, 'prompts-train.jsonl'),
-      train_bs_n_seqs: 64,
+      train_bs_n_seqs: p.preset.ppoPrompts,
       max_prompt_len: 12,
     },
     ppo: {

@@ -2,7 +2,15 @@
  * `real quickstart`: SFT, reward model and PPO on real text, then a report. Stages are runs with recover_mode=auto in
  * one folder, so an interrupted quickstart goes on where it stopped; a finished one is never run over.
  */
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -17,12 +25,35 @@ import { runSft } from '../experiments/sft.js';
 import type { RunContext } from '../options/command.js';
 import { readCurves } from './curves.js';
 import { evaluate, writeSamples } from './evaluate.js';
-import { klCap, modelJson, ppoConfig, rwConfig, sftConfig, type StagePaths } from './preset.js';
+import {
+  klCap,
+  modelJson,
+  ppoConfig,
+  presetNames,
+  presets,
+  rwConfig,
+  sftConfig,
+  type PresetName,
+  type StagePaths,
+} from './preset.js';
 import { reportHtml } from './report-html.js';
 import { continueTexts, openModel, readPrompts, rewardsOf } from './sample-texts.js';
 import { shortcomings, summaryText, type Summary } from './summary.js';
 
-const stateSchema = z.object({ quickstart: z.literal(1), seed: z.number(), seconds: z.number() });
+const stateSchema = z.object({
+  quickstart: z.literal(1),
+  seed: z.number(),
+  preset: z.enum(presetNames).default('standard'),
+  seconds: z.number(),
+});
+
+/** A kill leaves the old text or the new one. */
+function replace(path: string, text: string): void {
+  writeFileSync(`${path}.tmp`, text);
+  renameSync(`${path}.tmp`, path);
+}
+
+const stateName = 'quickstart.json';
 
 /** The data that comes with the package. */
 export function assetsDir(): string {
@@ -39,35 +70,33 @@ export function assetsDir(): string {
   );
 }
 
-/** Seconds spent so far, kept over restarts; refuses a folder that is not a quickstart of this seed, or is finished. */
+/** Seconds spent so far, kept over restarts; refuses a folder that is not of this quickstart, or is finished. */
 class Folder {
   readonly path: string;
-  private readonly seed: number;
+  private readonly options: QuickstartOptions;
   private readonly file: string;
   private readonly before: number;
   private readonly began = performance.now();
 
-  constructor(out: string, seed: number) {
-    this.path = resolve(out);
-    this.seed = seed;
-    this.file = join(this.path, 'quickstart.json');
+  constructor(options: QuickstartOptions) {
+    const { seed, preset } = options;
+    this.options = options;
+    this.path = resolve(options.out);
+    this.file = join(this.path, stateName);
     if (existsSync(join(this.path, 'summary.json'))) {
       throw new ConfigError(
         `${this.path} holds a finished quickstart (open report.html there); choose another folder with --out`,
       );
     }
     if (existsSync(this.file)) {
-      const state = stateSchema.parse(JSON.parse(readFileSync(this.file, 'utf8')));
-      if (state.seed !== seed)
+      const state = this.state();
+      if (state.seed !== seed || state.preset !== preset)
         throw new ConfigError(
-          `${this.path} holds a quickstart of seed ${state.seed}; go on with seed=${state.seed} or choose another folder with --out`,
+          `${this.path} holds a quickstart with seed=${state.seed} preset=${state.preset}; go on with these or choose another folder with --out`,
         );
       this.before = state.seconds;
     } else {
-      if (existsSync(this.path) && readdirSync(this.path).length > 0)
-        throw new ConfigError(
-          `${this.path} is not empty and holds no quickstart; choose another folder with --out`,
-        );
+      this.requireEmpty();
       mkdirSync(this.path, { recursive: true });
       this.before = 0;
       this.keepTime();
@@ -77,16 +106,42 @@ class Folder {
     return this.before + (performance.now() - this.began) / 1000;
   }
   keepTime(): void {
-    writeFileSync(
-      this.file,
-      `${JSON.stringify({ quickstart: 1, seed: this.seed, seconds: this.seconds })}\n`,
-    );
+    const { seed, preset } = this.options;
+    const state = { quickstart: 1, seed, preset, seconds: this.seconds };
+    replace(this.file, `${JSON.stringify(state)}\n`);
+  }
+  private state(): z.infer<typeof stateSchema> {
+    try {
+      return stateSchema.parse(JSON.parse(readFileSync(this.file, 'utf8')));
+    } catch (cause) {
+      throw new ConfigError(
+        `${this.file} is not what a quickstart writes; choose another folder with --out`,
+        { cause },
+      );
+    }
+  }
+  private requireEmpty(): void {
+    let names: string[];
+    try {
+      names = readdirSync(this.path);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return;
+      throw new ConfigError(`${this.path} is not a folder; choose another one with --out`, {
+        cause,
+      });
+    }
+    // A start that was killed at once leaves the temporary file.
+    if (names.some((n) => n !== `${stateName}.tmp`))
+      throw new ConfigError(
+        `${this.path} is not empty and holds no quickstart; choose another folder with --out`,
+      );
   }
 }
 
 export interface QuickstartOptions {
   readonly out: string;
   readonly seed: number;
+  readonly preset: PresetName;
 }
 
 /** Returns the summary, or undefined when a signal interrupted it. */
@@ -95,13 +150,19 @@ export async function quickstart(
   context: RunContext,
   opened?: OpenedOps,
 ): Promise<Summary | undefined> {
-  const folder = new Folder(options.out, options.seed);
+  const folder = new Folder(options);
   const say = (line: string) => context.stderr.write(`${line}\n`);
   const device = opened ?? (await openOps());
   say(`adapter: ${device.gpu.adapterName} (${device.gpu.kind})`);
   if (device.gpu.isCpu) say(device.gpu.steps.join('\n'));
   try {
-    const summary = await runStages(options.seed, folder, device, context, say);
+    const summary = await runStages(
+      options,
+      folder,
+      device,
+      { ...context, resumeHint: 'run the same command again to go on' },
+      say,
+    );
     if (summary)
       say(
         `\n${summaryText(summary)}\nreport: ${join(folder.path, 'report.html')}\nmodel: ${join(folder.path, 'model')} (opens in Hugging Face transformers)`,
@@ -115,17 +176,25 @@ export async function quickstart(
 }
 
 async function runStages(
-  seed: number,
+  { seed, preset }: QuickstartOptions,
   folder: Folder,
   device: OpenedOps,
   context: RunContext,
   say: (line: string) => void,
 ): Promise<Summary | undefined> {
   const assets = assetsDir();
-  const paths: StagePaths = { assets, runs: join(folder.path, 'runs'), seed };
+  const paths: StagePaths = {
+    preset: presets[preset],
+    assets,
+    runs: join(folder.path, 'runs'),
+    seed,
+  };
   const init = join(folder.path, 'init');
   mkdirSync(init, { recursive: true });
-  writeFileSync(join(init, 'config.json'), JSON.stringify(modelJson, null, 2));
+  writeFileSync(
+    join(init, 'config.json'),
+    JSON.stringify({ ...modelJson, ...paths.preset.model }, null, 2),
+  );
   for (const f of ['tokenizer.json', 'tokenizer_config.json'])
     cpSync(join(assets, f), join(init, f));
 
@@ -188,7 +257,7 @@ async function runStages(
   cpSync(actorDir, join(folder.path, 'model'), { recursive: true });
   writeFileSync(join(folder.path, 'report.html'), reportHtml(summary, result, curves));
   // Last: it marks the folder as finished.
-  writeFileSync(join(folder.path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
+  replace(join(folder.path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
   return summary;
 }
 
