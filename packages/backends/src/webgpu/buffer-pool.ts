@@ -42,9 +42,9 @@ export class BufferPool {
       );
     }
     const size = Math.min(sizeClass(bytes), Math.floor(this.maxBytes / 4) * 4);
-    const reused = this.free.get(size)?.pop();
+    const reused = this.fitting(size);
     if (reused) {
-      this.live += size;
+      this.live += reused.bytes;
       return reused;
     }
     this.device.pushErrorScope('out-of-memory');
@@ -68,6 +68,20 @@ export class BufferPool {
     this.held += size;
     this.peak = Math.max(this.peak, this.held);
     return buffer;
+  }
+
+  /** A free buffer of this class, else the smallest of at most twice its size: batches of other lengths reuse memory. */
+  private fitting(size: number): PooledBuffer | undefined {
+    const exact = this.free.get(size)?.pop();
+    if (exact) return exact;
+    let best: PooledBuffer[] | undefined;
+    let bestSize = 2 * size + 1;
+    for (const [bytes, list] of this.free) {
+      if (bytes <= size || bytes >= bestSize || list.length === 0) continue;
+      best = list;
+      bestSize = bytes;
+    }
+    return best?.pop();
   }
 
   give(buffer: PooledBuffer): void {
