@@ -7,6 +7,7 @@ import type {
   RwPairOptions,
 } from '../options/schemas/dataset.js';
 import { checkBatchSize, evalBatches } from './batches.js';
+import type { ModelLimits } from './limits.js';
 import { loadPromptAnswer } from './prompt-answer.js';
 import { loadPrompts } from './prompts.js';
 import { RwPairs, RwPairSource } from './rw-pairs.js';
@@ -21,11 +22,12 @@ export interface OpenedDataset {
 
 const option = 'dataset.train_bs_n_seqs';
 
-/** Throws DataError (file and line) or ConfigError (fewer records than a batch). */
+/** `limits`: of the model, checked before the run. Throws DataError (file and line) or ConfigError (fewer records than a batch). */
 export function openPromptAnswer(
   options: PromptAnswerOptions,
   tokenizer: Tokenizer,
   seed: number,
+  limits?: ModelLimits,
 ): OpenedDataset {
   const load = (path: string) =>
     loadPromptAnswer({
@@ -34,6 +36,7 @@ export function openPromptAnswer(
       maxSeqlen: options.max_seqlen,
       addBos: options.add_bos,
       padToMaxLength: options.pad_to_max_length,
+      limits,
     });
   const train = load(options.train_path);
   checkBatchSize(train.items.length, options.train_bs_n_seqs, option);
@@ -45,11 +48,12 @@ export function openPromptAnswer(
   };
 }
 
-/** Throws DataError (file and line) or ConfigError (fewer records than a batch). */
+/** `limits`: of the model, checked before the run. Throws DataError (file and line) or ConfigError (fewer records than a batch). */
 export function openRwPairs(
   options: RwPairOptions,
   tokenizer: Tokenizer,
   seed: number,
+  limits?: ModelLimits,
 ): OpenedDataset {
   const load = (path: string) =>
     new RwPairs({
@@ -60,6 +64,7 @@ export function openRwPairs(
       maxPairsPerPrompt: options.max_pairs_per_prompt,
       addBos: options.add_bos,
       padToMaxLength: options.pad_to_max_length,
+      limits,
     });
   const train = load(options.train_path);
   checkBatchSize(train.size, options.train_bs_n_seqs, option);
@@ -71,11 +76,12 @@ export function openRwPairs(
   };
 }
 
-/** Throws DataError (file and line) or ConfigError (fewer prompts than a batch). */
+/** `limits`: of the model, checked before the run. Throws DataError (file and line) or ConfigError (fewer prompts than a batch). */
 export function openPrompts(
   options: PromptOptions,
   tokenizer: Tokenizer,
   seed: number,
+  limits?: ModelLimits,
 ): OpenedDataset {
   const { items, notes } = loadPrompts({
     path: options.path,
@@ -84,6 +90,7 @@ export function openPrompts(
     skipLong: options.skip_long_prompts,
     addBos: options.add_bos,
     padToMaxLength: options.pad_to_max_length,
+    limits,
   });
   checkBatchSize(items.length, options.train_bs_n_seqs, option);
   return { train: new ListDataSource(items, { seed }), valid: undefined, notes };

@@ -1,6 +1,7 @@
 /** `prompt_answer` dataset (reference: D10): records with `prompt` and `answer` to `packed_input_ids` and `prompt_mask`. */
 import { DataError, SequenceSample, type Tokenizer } from '@realhf/api';
 import { encodeAnswer, padTo } from './encode.js';
+import { checkLimits, type ModelLimits } from './limits.js';
 import { readRecords, stringField } from './read-records.js';
 
 export interface Loaded {
@@ -18,6 +19,7 @@ export interface PromptAnswerLoad {
   /** BOS before every sequence. Default false. */
   readonly addBos?: boolean;
   readonly padToMaxLength?: boolean;
+  readonly limits?: ModelLimits | undefined;
 }
 
 /**
@@ -46,6 +48,7 @@ export function loadPromptAnswer(options: PromptAnswerLoad): Loaded {
     const tokens = options.padToMaxLength
       ? padTo(encoded.tokens, maxSeqlen, tokenizer, 'right')
       : encoded.tokens;
+    checkLimits(record, tokens, options.limits);
     const mask = new Uint8Array(tokens.length);
     mask.fill(1, 0, encoded.promptLen).fill(1, n);
     return SequenceSample.fromDefault({

@@ -1,6 +1,7 @@
 /** `prompt` dataset (reference: D11): records with `prompt` to `packed_prompts`. No EOS: generation goes on from there. */
 import { DataError, SequenceSample, type Tokenizer } from '@realhf/api';
 import { encodeText, padTo } from './encode.js';
+import { checkLimits, type ModelLimits } from './limits.js';
 import type { Loaded } from './prompt-answer.js';
 import { readRecords, stringField } from './read-records.js';
 
@@ -15,6 +16,8 @@ export interface PromptLoad {
   readonly addBos?: boolean;
   /** Fill up on the left; benchmarks only. */
   readonly padToMaxLength?: boolean;
+  /** Of the actor. */
+  readonly limits?: ModelLimits | undefined;
 }
 
 /** Reads and encodes a whole file. Throws DataError naming file and line, a too long prompt included. */
@@ -33,6 +36,7 @@ export function loadPrompts(options: PromptLoad): Loaded {
       );
     }
     const prompt = options.padToMaxLength ? padTo(tokens, maxPromptLen, tokenizer, 'left') : tokens;
+    checkLimits(record, prompt, options.limits);
     items.push(
       SequenceSample.fromDefault({
         ids: [record.id],

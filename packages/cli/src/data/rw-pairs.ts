@@ -6,6 +6,7 @@
 import { DataError, SequenceSample, type Tokenizer } from '@realhf/api';
 import { type DataSource, ListDataSource } from '@realhf/dataflow';
 import { encodeAnswer, padTo } from './encode.js';
+import { checkLimits, type ModelLimits } from './limits.js';
 import { choose } from './random.js';
 import { readRecords, stringField, stringsField } from './read-records.js';
 
@@ -18,6 +19,7 @@ export interface RwPairLoad {
   /** BOS before every sequence. Default false. */
   readonly addBos?: boolean;
   readonly padToMaxLength?: boolean;
+  readonly limits?: ModelLimits | undefined;
 }
 
 interface PairRecord {
@@ -56,9 +58,11 @@ export class RwPairs {
         );
         if (e.cut) cut++;
         promptLen = Math.min(promptLen, e.promptLen);
-        return options.padToMaxLength
+        const tokens = options.padToMaxLength
           ? padTo(e.tokens, options.maxSeqlen, options.tokenizer, 'right')
           : e.tokens;
+        checkLimits(record, tokens, options.limits);
+        return tokens;
       };
       const pairs = pos.map((p, i) => [encode(p), encode(neg[i]!)] as const);
       return { id: record.id, promptLen, pairs };

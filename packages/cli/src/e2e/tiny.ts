@@ -15,7 +15,7 @@ export function useFolder(): string {
 }
 
 /** Letters a–z, space (Ġ) and full stop, then the end of text and padding. */
-const letters = [...'abcdefghijklmnopqrstuvwxyz', 'Ġ', '.'];
+const letters = Array.from('abcdefghijklmnopqrstuvwxyzĠ.');
 export const vocabSize = letters.length + 2;
 export const eosTokenId = letters.length;
 

@@ -17,6 +17,7 @@ import {
   writeCheckpointDir,
 } from '@realhf/model/node';
 
+import type { ModelLimits } from '../data/limits.js';
 import type { FrozenModelOptions } from '../options/schemas/model.js';
 
 export interface LoadedModel {
@@ -46,9 +47,25 @@ async function sourceDir(options: FrozenModelOptions, role: string): Promise<str
   }
 }
 
+/** The tokenizer of a role, and what its model can take; reads no weights. */
+export async function roleText(
+  options: FrozenModelOptions,
+  role: string,
+): Promise<{ tokenizer: Tokenizer; limits: ModelLimits }> {
+  const dir = await sourceDir(options, role);
+  const config = await readCheckpointConfig(dir);
+  const limits = { context: config.maxPositions, vocabSize: config.vocabSize };
+  const tokenizer = loadTokenizer(dir);
+  if (tokenizer.eosTokenId !== null && tokenizer.eosTokenId >= config.vocabSize)
+    throw new ConfigError(
+      `${dir}: the tokenizer's EOS token is ${tokenizer.eosTokenId}, the model's vocabulary has ${config.vocabSize}; tokenizer.json and config.json are of different models`,
+    );
+  return { tokenizer, limits };
+}
+
 /** The tokenizer of a role. */
 export async function roleTokenizer(options: FrozenModelOptions, role: string): Promise<Tokenizer> {
-  return loadTokenizer(await sourceDir(options, role));
+  return (await roleText(options, role)).tokenizer;
 }
 
 /** Loads or initialises a role's weights; every role and seed gives the same values in every layout. */

@@ -15,3 +15,17 @@ export async function openOps(options: OpenGpuOptions = {}): Promise<OpenedOps> 
     gpu,
   };
 }
+
+/** Calls `use` with an opened device, or with one that is opened for it and destroyed after it, failed or not. */
+export async function withOps<T>(
+  opened: OpenedOps | undefined,
+  use: (device: OpenedOps) => Promise<T>,
+): Promise<T> {
+  if (opened) return use(opened);
+  const device = await openOps();
+  try {
+    return await use(device);
+  } finally {
+    device.ops.destroy();
+  }
+}

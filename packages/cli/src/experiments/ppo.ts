@@ -6,8 +6,8 @@ import { openPrompts } from '../data/from-options.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { ppoSchema, type PpoConfig } from '../options/schemas/ppo.js';
 import { requireOneDevice } from './layout.js';
-import { loadModel, roleTokenizer, type LoadedModel } from './load-model.js';
-import { openOps, type OpenedOps } from './open-ops.js';
+import { loadModel, roleText, type LoadedModel } from './load-model.js';
+import { withOps, type OpenedOps } from './open-ops.js';
 import { runExperiment, type ExperimentResult } from './run-experiment.js';
 
 /** Whether sampling can remove tokens: then the filter travels with the sequences. */
@@ -25,73 +25,75 @@ export async function runPpo(
 ): Promise<ExperimentResult> {
   const calls = Object.fromEntries(ppoMFCNames.map((name) => [name, config[name]]));
   requireOneDevice(calls);
-  const tokenizer = await roleTokenizer(config.actor, 'actor');
-  const data = openPrompts(config.dataset, tokenizer, config.seed);
-  const device = opened ?? (await openOps());
-  const load = async (
-    key: 'actor' | 'critic' | 'ref' | 'rew',
-    role: string,
-    seed: number,
-  ): Promise<LoadedModel> => ({
-    ...(await loadModel(device.ops, {
-      role: key,
-      options: config[key],
-      isCritic: key === 'critic' || key === 'rew',
-      seed,
-    })),
-    role,
+  const { tokenizer, limits } = await roleText(config.actor, 'actor');
+  const data = openPrompts(config.dataset, tokenizer, config.seed, {
+    ...limits,
+    newTokens: config.ppo.gen.max_new_tokens,
   });
-  const actor = await load('actor', 'actor', config.seed);
-  const critic = await load('critic', 'critic', config.seed + 1);
-  const ref = await load('ref', 'ref', config.seed);
-  const reward = await load('rew', 'reward', config.seed + 1);
-  for (const { role, model } of [critic, ref, reward]) {
-    if (model.config.vocabSize !== actor.model.config.vocabSize) {
-      throw new ConfigError(
-        `${role} has a vocabulary of ${model.config.vocabSize}, the actor of ${actor.model.config.vocabSize}; all four models must share one tokenizer`,
-      );
+  return withOps(opened, async (device) => {
+    const load = async (
+      key: 'actor' | 'critic' | 'ref' | 'rew',
+      role: string,
+      seed: number,
+    ): Promise<LoadedModel> => ({
+      ...(await loadModel(device.ops, {
+        role: key,
+        options: config[key],
+        isCritic: key === 'critic' || key === 'rew',
+        seed,
+      })),
+      role,
+    });
+    const actor = await load('actor', 'actor', config.seed);
+    const critic = await load('critic', 'critic', config.seed + 1);
+    const ref = await load('ref', 'ref', config.seed);
+    const reward = await load('rew', 'reward', config.seed + 1);
+    for (const { role, model } of [critic, ref, reward]) {
+      if (model.config.vocabSize !== actor.model.config.vocabSize) {
+        throw new ConfigError(
+          `${role} has a vocabulary of ${model.config.vocabSize}, the actor of ${actor.model.config.vocabSize}; all four models must share one tokenizer`,
+        );
+      }
     }
-  }
-  const logitsMask = recordsMask(config, actor.model.config.vocabSize);
-  const result = await runExperiment(
-    {
-      config,
-      mfcs: ppoMFCs({
-        nSeqs: config.dataset.train_bs_n_seqs,
-        logitsMask,
-        actorArgs: { ...config.ppo, logits_mask: logitsMask },
-        criticArgs: config.ppo,
-        rewardArgs: {
-          output_scaling: config.ppo.reward_output_scaling,
-          output_bias: config.ppo.reward_output_bias,
-        },
-        nMbs: Object.fromEntries(
-          ppoMFCNames.flatMap((name) =>
-            config[name].n_mbs === null ? [] : [[name, config[name].n_mbs]],
+    const logitsMask = recordsMask(config, actor.model.config.vocabSize);
+    return runExperiment(
+      {
+        config,
+        mfcs: ppoMFCs({
+          nSeqs: config.dataset.train_bs_n_seqs,
+          logitsMask,
+          actorArgs: { ...config.ppo, logits_mask: logitsMask },
+          criticArgs: config.ppo,
+          rewardArgs: {
+            output_scaling: config.ppo.reward_output_scaling,
+            output_bias: config.ppo.reward_output_bias,
+          },
+          nMbs: Object.fromEntries(
+            ppoMFCNames.flatMap((name) =>
+              config[name].n_mbs === null ? [] : [[name, config[name].n_mbs]],
+            ),
           ),
-        ),
-      }),
-      datasetKeys: ['packed_prompts'],
-      nSeqs: config.dataset.train_bs_n_seqs,
-      models: [
-        { loaded: actor, optimizer: config.actor.optimizer },
-        { loaded: critic, optimizer: config.critic.optimizer },
-        { loaded: ref },
-        { loaded: reward },
-      ],
-      tokenizer,
-      data: data.train,
-      shown: [
-        ['reward', 'actor_train', 'task_reward'],
-        ['kl', 'actor_train', 'kl'],
-        ['len', 'actor_train', 'avg_seq_len'],
-      ],
-      notes: data.notes,
-    },
-    context,
-  );
-  if (!opened) device.ops.destroy();
-  return result;
+        }),
+        datasetKeys: ['packed_prompts'],
+        nSeqs: config.dataset.train_bs_n_seqs,
+        models: [
+          { loaded: actor, optimizer: config.actor.optimizer },
+          { loaded: critic, optimizer: config.critic.optimizer },
+          { loaded: ref },
+          { loaded: reward },
+        ],
+        tokenizer,
+        data: data.train,
+        shown: [
+          ['reward', 'actor_train', 'task_reward'],
+          ['kl', 'actor_train', 'kl'],
+          ['len', 'actor_train', 'avg_seq_len'],
+        ],
+        notes: data.notes,
+      },
+      context,
+    );
+  });
 }
 
 export const ppoCommand = defineCommand({

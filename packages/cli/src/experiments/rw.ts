@@ -5,8 +5,8 @@ import { openRwPairs } from '../data/from-options.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { rwSchema, type RwConfig } from '../options/schemas/rw.js';
 import { microbatchesOf, requireOneDevice } from './layout.js';
-import { loadModel, roleTokenizer } from './load-model.js';
-import { openOps, type OpenedOps } from './open-ops.js';
+import { loadModel, roleText } from './load-model.js';
+import { withOps, type OpenedOps } from './open-ops.js';
 import { runExperiment, type ExperimentResult } from './run-experiment.js';
 
 export async function runRw(
@@ -15,35 +15,37 @@ export async function runRw(
   opened?: OpenedOps,
 ): Promise<ExperimentResult> {
   requireOneDevice({ allocation: config.allocation });
-  const tokenizer = await roleTokenizer(config.model, 'model');
-  const data = openRwPairs(config.dataset, tokenizer, config.seed);
-  const device = opened ?? (await openOps());
-  const loaded = await loadModel(device.ops, {
-    role: 'model',
-    options: config.model,
-    isCritic: true,
-    seed: config.seed,
+  const { tokenizer, limits } = await roleText(config.model, 'model');
+  const data = openRwPairs(config.dataset, tokenizer, config.seed, limits);
+  return withOps(opened, async (device) => {
+    const loaded = await loadModel(device.ops, {
+      role: 'model',
+      options: config.model,
+      isCritic: true,
+      seed: config.seed,
+    });
+    return runExperiment(
+      {
+        config,
+        mfcs: rwMFCs({
+          nSeqs: config.dataset.train_bs_n_seqs,
+          ...microbatchesOf(config.allocation),
+        }),
+        datasetKeys: ['packed_input_ids', 'prompt_lens'],
+        nSeqs: config.dataset.train_bs_n_seqs,
+        models: [{ loaded: { ...loaded, role: 'default' }, optimizer: config.model.optimizer }],
+        tokenizer,
+        data: data.train,
+        ...(data.valid ? { evalData: data.valid } : {}),
+        shown: [
+          ['loss', 'rwTrain', 'loss'],
+          ['acc', 'rwTrain', 'acc'],
+        ],
+        notes: data.notes,
+      },
+      context,
+    );
   });
-  const result = await runExperiment(
-    {
-      config,
-      mfcs: rwMFCs({ nSeqs: config.dataset.train_bs_n_seqs, ...microbatchesOf(config.allocation) }),
-      datasetKeys: ['packed_input_ids', 'prompt_lens'],
-      nSeqs: config.dataset.train_bs_n_seqs,
-      models: [{ loaded: { ...loaded, role: 'default' }, optimizer: config.model.optimizer }],
-      tokenizer,
-      data: data.train,
-      ...(data.valid ? { evalData: data.valid } : {}),
-      shown: [
-        ['loss', 'rwTrain', 'loss'],
-        ['acc', 'rwTrain', 'acc'],
-      ],
-      notes: data.notes,
-    },
-    context,
-  );
-  if (!opened) device.ops.destroy();
-  return result;
 }
 
 export const rwCommand = defineCommand({

@@ -5,8 +5,8 @@ import { openPromptAnswer } from '../data/from-options.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { sftSchema, type SftConfig } from '../options/schemas/sft.js';
 import { microbatchesOf, requireOneDevice } from './layout.js';
-import { loadModel, roleTokenizer } from './load-model.js';
-import { openOps, type OpenedOps } from './open-ops.js';
+import { loadModel, roleText } from './load-model.js';
+import { withOps, type OpenedOps } from './open-ops.js';
 import { runExperiment, type ExperimentResult } from './run-experiment.js';
 
 /** Runs it on an opened device, or opens one. */
@@ -16,38 +16,37 @@ export async function runSft(
   opened?: OpenedOps,
 ): Promise<ExperimentResult> {
   requireOneDevice({ allocation: config.allocation });
-  const tokenizer = await roleTokenizer(config.model, 'model');
-  const data = openPromptAnswer(config.dataset, tokenizer, config.seed);
-  const device = opened ?? (await openOps());
-  const loaded = await loadModel(device.ops, {
-    role: 'model',
-    options: config.model,
-    isCritic: false,
-    seed: config.seed,
-  });
-  const result = await runExperiment(
-    {
-      config,
-      mfcs: sftMFCs({
+  const { tokenizer, limits } = await roleText(config.model, 'model');
+  const data = openPromptAnswer(config.dataset, tokenizer, config.seed, limits);
+  return withOps(opened, async (device) => {
+    const loaded = await loadModel(device.ops, {
+      role: 'model',
+      options: config.model,
+      isCritic: false,
+      seed: config.seed,
+    });
+    return runExperiment(
+      {
+        config,
+        mfcs: sftMFCs({
+          nSeqs: config.dataset.train_bs_n_seqs,
+          ...microbatchesOf(config.allocation),
+        }),
+        datasetKeys: ['packed_input_ids', 'prompt_mask'],
         nSeqs: config.dataset.train_bs_n_seqs,
-        ...microbatchesOf(config.allocation),
-      }),
-      datasetKeys: ['packed_input_ids', 'prompt_mask'],
-      nSeqs: config.dataset.train_bs_n_seqs,
-      models: [{ loaded: { ...loaded, role: 'default' }, optimizer: config.model.optimizer }],
-      tokenizer,
-      data: data.train,
-      ...(data.valid ? { evalData: data.valid } : {}),
-      shown: [
-        ['loss', 'trainDefault', 'loss'],
-        ['ppl', 'trainDefault', 'ppl'],
-      ],
-      notes: data.notes,
-    },
-    context,
-  );
-  if (!opened) device.ops.destroy();
-  return result;
+        models: [{ loaded: { ...loaded, role: 'default' }, optimizer: config.model.optimizer }],
+        tokenizer,
+        data: data.train,
+        ...(data.valid ? { evalData: data.valid } : {}),
+        shown: [
+          ['loss', 'trainDefault', 'loss'],
+          ['ppl', 'trainDefault', 'ppl'],
+        ],
+        notes: data.notes,
+      },
+      context,
+    );
+  });
 }
 
 export const sftCommand = defineCommand({

@@ -4,7 +4,8 @@
  */
 import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ModelConfig } from '@realhf/api';
+import { ConfigError, type ModelConfig } from '@realhf/api';
+import { z } from 'zod';
 import { configFromHf, configToHf } from '../hf/families.js';
 import { weightsFromHf, type WeightsFromHfOptions } from '../hf/weights.js';
 import { replaceDir } from './replace-dir.js';
@@ -33,7 +34,18 @@ export async function readCheckpointConfig(
   dir: string,
   { isCritic }: CheckpointOptions = {},
 ): Promise<ModelConfig> {
-  const config = configFromHf(await readJson(join(dir, 'config.json')));
+  const path = join(dir, 'config.json');
+  const json = await readJson(path);
+  let config: ModelConfig;
+  try {
+    config = configFromHf(json);
+  } catch (cause) {
+    if (!(cause instanceof Error)) throw cause;
+    const issue = cause instanceof z.ZodError ? cause.issues[0] : undefined;
+    const message = issue ? `: ${issue.path.join('.')} ${issue.message}` : cause.message;
+    // Which of several models is at fault: the family's messages know no folder.
+    throw new ConfigError(`${path}${message.replace(/^config\.json/, '')}`, { cause });
+  }
   return isCritic === undefined ? config : { ...config, isCritic };
 }
 
