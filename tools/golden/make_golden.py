@@ -17,6 +17,7 @@ float32 with eager attention, a sequence at a time, so that neither padding nor 
 Needs torch, transformers and safetensors; the product and its tests do not.
 """
 import argparse
+import copy
 import json
 from pathlib import Path
 
@@ -60,13 +61,14 @@ def build(family, fields, seed, spread=0.05, dtype="float32", critic=False):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(spread * torch.randn(parameter.shape))
-    # Rounded once, so that what is stored and what is computed with are the same numbers.
-    return model.to(getattr(torch, dtype)).float()
+            # Rounded, so that what is stored and what is computed with are the same numbers.
+            parameter.copy_(parameter.to(getattr(torch, dtype)))
+    return model
 
 
 def save(model, folder, dtype="float32", shard="5GB", legacy=False):
-    model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard)
-    model.float()
+    # A copy: `to` would also round the rotary frequencies of the model that computes.
+    copy.deepcopy(model).to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard)
     (folder / "generation_config.json").unlink(missing_ok=True)
     if legacy:
         path = folder / "config.json"
