@@ -1,5 +1,6 @@
 /** The commands of `real`, in the order of `real --help`. */
 import { doctorCommand } from './doctor/command.js';
+import { genCommand } from './experiments/gen.js';
 import { ppoCommand } from './experiments/ppo.js';
 import { rwCommand } from './experiments/rw.js';
 import { sftCommand } from './experiments/sft.js';
@@ -12,6 +13,7 @@ export const commands: readonly Command[] = [
   sftCommand,
   rwCommand,
   ppoCommand,
+  genCommand,
   doctorCommand,
   verifyCommand,
 ];

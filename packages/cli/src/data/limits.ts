@@ -9,6 +9,8 @@ export interface ModelLimits {
   readonly vocabSize: number;
   /** Tokens that generation adds to a prompt. Default 0. */
   readonly newTokens?: number;
+  /** The option that says so, for messages. Default `ppo.gen.max_new_tokens`. */
+  readonly newTokensOption?: string;
 }
 
 /** Throws DataError naming file and line. */
@@ -19,6 +21,7 @@ export function checkLimits(
 ): void {
   if (!limits) return;
   const { context, vocabSize, newTokens = 0 } = limits;
+  const option = limits.newTokensOption ?? 'ppo.gen.max_new_tokens';
   const outside = tokens.find((t) => t >= vocabSize);
   if (outside !== undefined)
     throw new DataError(
@@ -27,7 +30,7 @@ export function checkLimits(
   if (tokens.length + newTokens <= context) return;
   throw new DataError(
     newTokens > 0
-      ? `${record.where}: the prompt has ${tokens.length} tokens and ppo.gen.max_new_tokens is ${newTokens}, together more than the model's context of ${context}; lower it, or leave out long prompts with dataset.max_prompt_len=${Math.max(1, context - newTokens)} dataset.skip_long_prompts=true`
+      ? `${record.where}: the prompt has ${tokens.length} tokens and ${option} is ${newTokens}, together more than the model's context of ${context}; lower it, or leave out long prompts with dataset.max_prompt_len=${Math.max(1, context - newTokens)} dataset.skip_long_prompts=true`
       : `${record.where}: the sequence has ${tokens.length} tokens, the model's context is ${context}; cut long ones with dataset.max_seqlen=${context}`,
   );
 }

@@ -3,7 +3,7 @@
  *   config.yaml     resolved options of the last start (a resumed run keeps earlier ones as config.<n>.yaml)
  *   metrics.jsonl   a line per step
  *   tensorboard/    the same as events
- *   checkpoints/    step directories and `latest`
+ *   checkpoints/    step directories and `latest` (commands that train)
  *   run.lock        while a process uses it
  * recover_mode decides what an existing directory means: refuse, go on, or go on or fail.
  */
@@ -67,22 +67,39 @@ function keepOldConfig(path: string, configPath: string): void {
   }
 }
 
+/** What a run directory reads of a command's options. */
+export type RunOptions = Pick<
+  CommonConfig,
+  'experiment_name' | 'trial_name' | 'fileroot' | 'recover_mode'
+> & { readonly exp_ctrl?: Pick<CommonConfig['exp_ctrl'], 'keep_checkpoints'> };
+
 /**
- * Makes or reopens a run's directory and locks it. Throws ConfigError: it exists and recover_mode=disabled; nothing to
- * resume and recover_mode=resume; another process uses it.
+ * Makes or reopens a run's directory and locks it. `output`: the file in it that a command without checkpoints goes on
+ * from. Throws ConfigError: it exists and recover_mode=disabled; nothing to resume and recover_mode=resume; another
+ * process uses it.
  */
-export function openRunDirectory(config: CommonConfig, now = new Date()): RunDirectory {
+export function openRunDirectory(
+  config: RunOptions,
+  now = new Date(),
+  output?: string,
+): RunDirectory {
   const trialName = config.trial_name ?? defaultTrialName(now);
   const path = resolve(config.fileroot, config.experiment_name, trialName);
   const configPath = join(path, 'config.yaml');
   const checkpoints = new CheckpointStore({
     dir: join(path, 'checkpoints'),
-    keep: config.exp_ctrl.keep_checkpoints,
+    keep: config.exp_ctrl?.keep_checkpoints ?? null,
   });
-  if (config.recover_mode === 'resume' && !checkpoints.latest())
-    throw new ConfigError(
-      `recover_mode=resume found no complete checkpoint in ${checkpoints.dir}; check the names, or use recover_mode=auto to start anew`,
-    );
+  if (config.recover_mode === 'resume') {
+    const found =
+      output === undefined ? checkpoints.latest() !== undefined : existsSync(join(path, output));
+    const wanted =
+      output === undefined ? `complete checkpoint in ${checkpoints.dir}` : join(path, output);
+    if (!found)
+      throw new ConfigError(
+        `recover_mode=resume found no ${wanted}; check the names, or use recover_mode=auto to start anew`,
+      );
+  }
   mkdirSync(path, { recursive: true });
   const lock = new RunLock(path);
   try {

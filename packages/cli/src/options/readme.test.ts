@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { parseOptions, splitArguments } from './parse.js';
+import { genSchema } from './schemas/gen.js';
 import { ppoSchema } from './schemas/ppo.js';
 import { rwSchema } from './schemas/rw.js';
 import { sftSchema } from './schemas/sft.js';
@@ -12,6 +13,7 @@ it.each([
   ['sft', sftSchema],
   ['rw', rwSchema],
   ['ppo', ppoSchema],
+  ['gen', genSchema],
 ])('real %s of the README', (name, schema) => {
   const line = new RegExp(`^real ${name} ((?:.*\\\\\\n)+.*)$`, 'm').exec(readme)?.[1];
   const words = line!.split(/[\s\\]+/);

@@ -64,7 +64,10 @@ export function checks<T>(
   };
 }
 
-export function checkCommon(config: CommonConfig, report: Report): void {
+export function checkCommon(
+  config: Pick<CommonConfig, 'recover_mode' | 'trial_name'>,
+  report: Report,
+): void {
   if (config.recover_mode === 'resume' && config.trial_name === null)
     report(['trial_name'], 'recover_mode=resume needs the trial_name of the run to go on with');
 }
