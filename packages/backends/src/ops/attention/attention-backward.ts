@@ -14,11 +14,12 @@ import {
   expectSize,
   inVec4,
 } from './attention.js';
+import { backwardTiles, type AttentionTiles } from './attention-tiles.js';
+import workgroupSource from './attention-backward-workgroup.wgsl';
 import backwardSource from './attention-backward.wgsl';
 
 const params = {
   ...attentionParams,
-  n_kv_heads: 'u32',
   t_kv: 'u32',
   dq_offset: 'u32',
   dq_stride: 'u32',
@@ -47,12 +48,32 @@ const keyGradient = defineKernel({
   access: [...common, 'read', 'read_write'],
   variants: attentionVariants,
 });
+const workgroupVariants = [
+  { D4: 16, QT: 8, G: 4, RG: 8, BK: 32, KS: 16, TC: 2, KV: 16, CV: 1, WG: 128 },
+  { D4: 4, QT: 64, G: 1, RG: 16, BK: 32, KS: 8, TC: 4, KV: 4, CV: 1, WG: 128 },
+];
+const queryGradientGroup = defineKernel({
+  ...queryGradient,
+  name: 'attention_dq_workgroup',
+  source: workgroupSource,
+  variants: workgroupVariants,
+});
+const keyGradientGroup = defineKernel({
+  ...keyGradient,
+  name: 'attention_dkv_workgroup',
+  source: workgroupSource,
+  variants: workgroupVariants,
+});
+
 /** dq [tQ], dk and dv [tKv] rows overwritten. Throws DeviceError when shapes don't fit. */
-export function attentionBackward(r: Recorder, a: AttentionBackwardArgs): void {
+export function attentionBackward(
+  r: Recorder,
+  a: AttentionBackwardArgs,
+  tiles: AttentionTiles | undefined = r.isCpu ? undefined : backwardTiles(r, a),
+): void {
   const [dq, dk, dv] = [inVec4('dq', a.dq), inVec4('dk', a.dk), inVec4('dv', a.dv)];
   const values = {
     ...attentionValues(a),
-    n_kv_heads: a.nKvHeads,
     t_kv: a.tKv,
     dq_offset: dq.offset,
     dq_stride: dq.stride,
@@ -65,17 +86,30 @@ export function attentionBackward(r: Recorder, a: AttentionBackwardArgs): void {
   };
   expectSize('attentionBackward', 'qRange', a.qRange, 2 * a.tKv);
   expectSize('attentionBackward', 'dOut', a.dOut, a.tQ * a.nHeads * a.headDim);
-  const wg = attentionWorkgroup(r);
+  const constants = tiles ?? attentionWorkgroup(r);
   const delta = r.alloc([Math.max(1, a.tQ), a.nHeads]);
   const inputs = [a.q.tensor, a.k.tensor, a.v.tensor, a.kvRange, a.lse, a.dOut];
-  const grid = (rows: number, heads: number) =>
-    grid1d(Math.ceil((Math.ceil(rows / 4) * heads) / wg.WG));
+  /** Four rows of a head an invocation, or a workgroup per `rows` rows of a kv head. */
+  const grid = (count: number, heads: number, rows: number) =>
+    tiles
+      ? grid1d(Math.ceil(count / rows) * a.nKvHeads)
+      : grid1d(Math.ceil((Math.ceil(count / 4) * heads) / constants.WG));
   if (a.tQ > 0)
-    r.run(queryGradient, wg, [...inputs, a.out, delta, a.dq.tensor], values, grid(a.tQ, a.nHeads));
-  const keyGrid = grid(a.tKv, a.nKvHeads);
+    r.run(
+      tiles ? queryGradientGroup : queryGradient,
+      constants,
+      [...inputs, a.out, delta, a.dq.tensor],
+      values,
+      grid(a.tQ, a.nHeads, tiles?.QT ?? 1),
+    );
   const run = (tensor: Tensor, writeK: number, writeV: number) => {
-    const params = { ...values, write_k: writeK, write_v: writeV };
-    r.run(keyGradient, wg, [...inputs, a.qRange, delta, tensor], params, keyGrid);
+    r.run(
+      tiles ? keyGradientGroup : keyGradient,
+      constants,
+      [...inputs, a.qRange, delta, tensor],
+      { ...values, write_k: writeK, write_v: writeV },
+      grid(a.tKv, a.nKvHeads, 4 * (tiles?.RG ?? 1)),
+    );
   };
   if (a.tKv > 0) {
     if (a.dk.tensor === a.dv.tensor) run(a.dk.tensor, 1, 1);

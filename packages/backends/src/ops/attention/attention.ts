@@ -7,12 +7,15 @@ import { DeviceError, type AttentionArgs, type Strided, type Tensor } from '@rea
 
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
+import { manyQueries, oneQuery, type AttentionTiles } from './attention-tiles.js';
+import workgroupSource from './attention-workgroup.wgsl';
 import forwardSource from './attention.wgsl';
 
 export const attentionParams = {
   d4: 'u32',
   t_q: 'u32',
   n_heads: 'u32',
+  n_kv_heads: 'u32',
   scale: 'f32',
   group: 'u32',
   q_head_offset: 'u32',
@@ -30,7 +33,7 @@ export const attentionParams = {
 export const attentionVariants = [{ WG: 8 }];
 
 const access = ['read', 'read', 'read', 'read', 'read_write', 'read_write'] as const;
-const oneQuery = defineKernel({
+const one = defineKernel({
   name: 'attention_one',
   source: forwardSource,
   entry: 'one',
@@ -38,7 +41,15 @@ const oneQuery = defineKernel({
   access,
   variants: attentionVariants,
 });
-const fourQueries = defineKernel({ ...oneQuery, name: 'attention_four', entry: 'four' });
+const four = defineKernel({ ...one, name: 'attention_four', entry: 'four' });
+
+const workgroup = defineKernel({
+  ...one,
+  name: 'attention_workgroup',
+  source: workgroupSource,
+  entry: 'main',
+  variants: [oneQuery(16, 8), { ...oneQuery(16, 4), QT: 16, RG: 16, KS: 8, TC: 4, KV: 8, CV: 2 }],
+});
 
 /** Offset and stride in vec4s. */
 export function inVec4(name: string, s: Strided): { offset: number; stride: number } {
@@ -79,6 +90,7 @@ export function attentionValues(a: AttentionArgs) {
     d4: a.headDim / 4,
     t_q: a.tQ,
     n_heads: a.nHeads,
+    n_kv_heads: a.nKvHeads,
     scale: a.scale,
     group,
     q_head_offset: qHeadOffset,
@@ -97,8 +109,32 @@ export function attentionValues(a: AttentionArgs) {
 /** Workgroup size: small on CPUs so that a small batch still spreads over the cores. */
 export const attentionWorkgroup = (r: Recorder) => ({ WG: r.isCpu ? 8 : 64 });
 
+const tensorsOf = (a: AttentionArgs, lse: Tensor) => [
+  a.q.tensor,
+  a.k.tensor,
+  a.v.tensor,
+  a.kvRange,
+  a.out,
+  lse,
+];
+
 /** out = softmax(scale·q·kᵀ over kvRange)·v; lse too when given. */
 export function attention(r: Recorder, a: AttentionArgs): void {
+  const p = attentionValues(a);
+  // All calls with this head size and group must take the same form: the order of sums differs between the two.
+  const many = r.isCpu ? undefined : manyQueries(r, p.d4, p.group);
+  if (!many) {
+    attentionByInvocations(r, a);
+    return;
+  }
+  // Decoding has a key range per query in the sampling state; a short batch fills the device better one by one.
+  const blocks = Math.ceil(a.tQ / many.QT) * a.nKvHeads;
+  const decoding = p.range_stride !== 2 || blocks < 128;
+  attentionByWorkgroups(r, a, decoding ? oneQuery(p.d4, p.group) : many);
+}
+
+/** For software adapters, and for heads that don't fit into workgroup memory. */
+export function attentionByInvocations(r: Recorder, a: AttentionArgs): void {
   const params = attentionValues(a);
   if (a.tQ === 0) return;
   const wg = attentionWorkgroup(r);
@@ -106,12 +142,16 @@ export function attention(r: Recorder, a: AttentionArgs): void {
   // Four queries share the loads of a key; a decode batch shares no keys and has too few queries to fill the device.
   const shared = a.tQ * a.nHeads > 1024;
   const items = (shared ? Math.ceil(a.tQ / 4) : a.tQ) * a.nHeads;
-  r.run(
-    shared ? fourQueries : oneQuery,
-    wg,
-    [a.q.tensor, a.k.tensor, a.v.tensor, a.kvRange, a.out, lse],
-    params,
-    grid1d(Math.ceil(items / wg.WG)),
-  );
+  r.run(shared ? four : one, wg, tensorsOf(a, lse), params, grid1d(Math.ceil(items / wg.WG)));
+  if (!a.lse) r.free(lse);
+}
+
+/** For GPUs. The tiles don't change a bit of the result. */
+export function attentionByWorkgroups(r: Recorder, a: AttentionArgs, tiles: AttentionTiles): void {
+  const params = attentionValues(a);
+  if (a.tQ === 0) return;
+  const lse = a.lse ?? r.alloc([a.tQ, a.nHeads]);
+  const blocks = Math.ceil(a.tQ / tiles.QT) * a.nKvHeads;
+  r.run(workgroup, tiles, tensorsOf(a, lse), params, grid1d(blocks));
   if (!a.lse) r.free(lse);
 }
