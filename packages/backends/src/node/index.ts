@@ -3,7 +3,7 @@ export {
   subgroupMatrixConfigs,
   subgroupMatrixFeature,
   type SubgroupMatrixConfig,
-} from './experimental.js';
+} from '../webgpu/subgroup-matrix.js';
 export {
   adapterChoices,
   openGpu,

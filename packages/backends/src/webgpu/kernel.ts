@@ -37,6 +37,9 @@ export function defineKernel<P extends Readonly<Record<string, ParamType>>>(
 /** The text put before the file; integers become `const NAME = 1u;`, names starting with `F_` floats. */
 export function header(kernel: Kernel, constants: Constants): string {
   const lines = (kernel.enables ?? []).map((e) => `enable ${e};`);
+  // Its analysis does not see that loops over params are uniform.
+  if (kernel.enables?.includes('chromium_experimental_subgroup_matrix'))
+    lines.unshift('diagnostic(off, chromium.subgroup_matrix_uniformity);');
   for (const [name, value] of Object.entries(constants)) {
     lines.push(
       name.startsWith('F_')

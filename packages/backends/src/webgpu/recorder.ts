@@ -7,6 +7,7 @@ import { DeviceError, type DType, type HostArray, type Tensor } from '@realhf/ap
 import { BufferPool } from './buffer-pool.js';
 import { DeviceTensor, deviceTensor, dtypeBytes } from './device-tensor.js';
 import { header, writeParams, type Constants, type Kernel, type ParamType } from './kernel.js';
+import { supportsF16Matmul } from './subgroup-matrix.js';
 
 const slotBytes = 256;
 const slots = 4096;
@@ -23,12 +24,19 @@ export interface RecorderOptions {
   readonly adapter: string;
   /** Software adapters (SwiftShader, lavapipe): kernels without workgroup memory are faster there. */
   readonly isCpu: boolean;
+  /**
+   * What matmul rounds its operands to. 'f16' (sums stay f32): where the device has f16 matrices, else f32 all the same.
+   * Default 'f32'.
+   */
+  readonly matmulPrecision?: 'f32' | 'f16' | undefined;
 }
 
 export class Recorder {
   readonly device: GPUDevice;
   readonly adapter: string;
   readonly isCpu: boolean;
+  /** matmul in f16: asked for, and the device can. */
+  readonly f16Matmul: boolean;
   readonly pool: BufferPool;
   /** Dispatches and submits since the start (for tests and timelines). */
   readonly counts = { dispatches: 0, submits: 0 };
@@ -54,6 +62,7 @@ export class Recorder {
     this.device = device;
     this.adapter = options.adapter;
     this.isCpu = options.isCpu;
+    this.f16Matmul = options.matmulPrecision === 'f16' && supportsF16Matmul(device);
     this.pool = new BufferPool(device, (e) => (this.failure ??= e));
     this.paramBuffer = device.createBuffer({
       size: slotBytes * slots,

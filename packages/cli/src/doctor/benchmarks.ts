@@ -1,19 +1,13 @@
 /**
- * What an adapter really does: f32 and f16 matrix products (each checked against f64 on the host) and a copy.
- * The kernels are small ones of the doctor's own, so the numbers say what the card is, not what a tuned kernel reaches.
+ * What an adapter really does: f32 and f16 matrix products by the kernels that training uses, each checked against f64
+ * on the host, and a copy.
  */
-import { subgroupMatrixConfigs, type OpenedGpu } from '@realhf/backends/node';
-import { NumericError } from '@realhf/api';
+import { Recorder, WebGpuOps } from '@realhf/backends';
+import type { OpenedGpu } from '@realhf/backends/node';
+import { NumericError, type Tensor } from '@realhf/api';
 
-import {
-  copyKernel,
-  fillKernel,
-  filledValue,
-  matmulF16Kernel,
-  matmulF32Kernel,
-  type DoctorKernel,
-} from './kernels.js';
-import { launch, readBack, run, storage, timeDispatch } from './measure.js';
+import { copyKernel, fillKernel, filledValue } from './kernels.js';
+import { launch, median, readBack, run, storage, timeDispatch } from './measure.js';
 
 /** A matrix product: c[size, size] = a · b. */
 export interface MatmulResult {
@@ -33,109 +27,53 @@ export interface CopyResult {
 
 const seeds = [1, 77_777_777] as const;
 
-/** Can this device run the f16 matrix kernel: 16 × 16 × 16 in f16 with f32 sums, subgroups of exactly 32? */
-export function hasF16Matrices({ device, info, limits, kind }: OpenedGpu): boolean {
-  return (
-    kind !== 'null' &&
-    device.features.has('shader-f16') &&
-    info.subgroupMinSize === 32 &&
-    info.subgroupMaxSize === 32 &&
-    limits.maxComputeInvocationsPerWorkgroup >= 512 &&
-    limits.maxComputeWorkgroupStorageSize >= 35_840 &&
-    subgroupMatrixConfigs(info).some(
-      (c) =>
-        c.componentType === 'f16' &&
-        c.resultComponentType === 'f32' &&
-        c.M === 16 &&
-        c.N === 16 &&
-        c.K === 16,
-    )
-  );
-}
-
-export function matmulF32(gpu: OpenedGpu): Promise<MatmulResult> {
-  return matmul(gpu, matmulF32Kernel, 'fill_f32', 4, 64);
-}
-
-export function matmulF16(gpu: OpenedGpu): Promise<MatmulResult> {
-  return matmul(gpu, matmulF16Kernel, 'fill_f16', 2, 128);
-}
-
-async function matmul(
-  gpu: OpenedGpu,
-  kernel: DoctorKernel,
-  fillEntry: string,
-  bytes: number,
-  rowsPerGroup: number,
-): Promise<MatmulResult> {
+/** x·Wᵀ with operands rounded to `precision`, of the largest size that is not too long on this adapter. */
+export async function matmul(gpu: OpenedGpu, precision: 'f32' | 'f16'): Promise<MatmulResult> {
+  const recorder = new Recorder({
+    device: gpu.device,
+    adapter: gpu.adapterName,
+    isCpu: gpu.isCpu,
+    matmulPrecision: precision,
+  });
+  const ops = new WebGpuOps(recorder);
   const largest = gpu.isCpu ? 256 : 4096;
   // A display driver ends a kernel that takes seconds, so grow only while one product is short.
   for (let size = 256; ; size *= 2) {
-    const result = await matmulOf(
-      gpu,
-      kernel,
-      fillEntry,
-      bytes,
-      rowsPerGroup,
-      size,
-      size >= largest,
-    );
-    if (size >= largest || result.secondsPerProduct > 0.02) {
-      return size >= largest
-        ? result
-        : matmulOf(gpu, kernel, fillEntry, bytes, rowsPerGroup, size, true);
-    }
+    const result = await matmulOf(gpu, ops, precision, size, largest);
+    recorder.pool.destroy();
+    if (result) return result;
   }
 }
 
+/** @returns undefined when there is time for a larger size. */
 async function matmulOf(
   gpu: OpenedGpu,
-  kernel: DoctorKernel,
-  fillEntry: string,
-  bytes: number,
-  rowsPerGroup: number,
+  ops: WebGpuOps,
+  precision: string,
   size: number,
-  final: boolean,
-): Promise<MatmulResult> {
-  const { device } = gpu;
-  const operands: GPUBuffer[] = [];
-  for (const SEED of seeds) {
-    const buffer = await storage(device, size * size * bytes);
-    operands.push(buffer);
-    await run(
-      device,
-      await launch(
-        device,
-        fillKernel,
-        { SEED },
-        fillEntry,
-        [buffer],
-        fold((size * size * bytes) / 4 / 256),
-      ),
-      1,
-    );
-  }
-  const out = await storage(device, size * size * 4);
-  const product = await launch(
-    device,
-    kernel,
-    { SIZE: size },
-    'matmul',
-    [...operands, out],
-    [size / 128, size / rowsPerGroup],
+  largest: number,
+): Promise<MatmulResult | undefined> {
+  const [a, b] = seeds.map((seed) =>
+    ops.fromHost(
+      Float32Array.from({ length: size * size }, (_, i) => filledValue(i, seed)),
+      [size, size],
+    ),
   );
-  let secondsPerProduct: number;
-  if (final) {
-    secondsPerProduct = await timeDispatch(gpu, product);
-  } else {
-    await run(device, product, 1);
-    secondsPerProduct = await run(device, product, 1);
-  }
-  const relativeError = await compare(device, out, size);
-  for (const buffer of [...operands, out]) buffer.destroy();
+  const out = ops.fromHost(new Float32Array(size * size).fill(NaN), [size, size]);
+  const batch = async (times: number) => {
+    await ops.sync();
+    const start = performance.now();
+    for (let i = 0; i < times; i++) ops.matmul({ a: a!, b: b!, out, transB: true });
+    await ops.sync();
+    return (performance.now() - start) / 1000;
+  };
+  await batch(1);
+  if (size < largest && (await batch(1)) < 0.02) return undefined;
+  const secondsPerProduct = await median(gpu, batch);
+  const relativeError = await compare(ops, out, size);
   if (!(relativeError < 1e-2)) {
     throw new NumericError(
-      `${kernel.name} of size ${size} is wrong by ${relativeError} on ${gpu.adapterName}; update its driver`,
+      `the ${precision} matmul of size ${size} is wrong by ${relativeError} on ${gpu.adapterName}; update its driver`,
     );
   }
   return {
@@ -147,15 +85,15 @@ async function matmulOf(
 }
 
 /** Some rows and columns against sums in f64. */
-async function compare(device: GPUDevice, out: GPUBuffer, size: number): Promise<number> {
+async function compare(ops: WebGpuOps, out: Tensor, size: number): Promise<number> {
   let difference = 0;
   let norm = 0;
   for (const row of [0, Math.floor(size / 3), size - 1]) {
-    const c = new Float32Array(await readBack(device, out, row * size * 4, size * 4));
+    const c = await ops.read(out, row * size, size);
     for (let col = 0; col < size; col += Math.floor(size / 16) - 1) {
       let sum = 0;
       for (let k = 0; k < size; k++)
-        sum += filledValue(row * size + k, seeds[0]) * filledValue(k * size + col, seeds[1]);
+        sum += filledValue(row * size + k, seeds[0]) * filledValue(col * size + k, seeds[1]);
       difference += (sum - c[col]!) ** 2;
       norm += sum ** 2;
     }
@@ -172,7 +110,7 @@ export async function copyBandwidth(gpu: OpenedGpu): Promise<CopyResult> {
   const to = await storage(device, bytes);
   await run(
     device,
-    await launch(device, fillKernel, { SEED: 1 }, 'fill_f32', [from], fold(bytes / 4 / 256)),
+    await launch(device, fillKernel, { SEED: 1 }, 'fill', [from], fold(bytes / 4 / 256)),
     1,
   );
   const copy = await launch(

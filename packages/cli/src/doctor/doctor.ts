@@ -3,6 +3,7 @@
  * It measures on purpose: an adapter that computes wrong or idles in software is seen here, not in a run.
  */
 import { DeviceError, RealError } from '@realhf/api';
+import { supportsF16Matmul } from '@realhf/backends';
 import {
   openGpu,
   subgroupMatrixConfigs,
@@ -12,14 +13,7 @@ import {
 } from '@realhf/backends/node';
 
 import { advice } from './advice.js';
-import {
-  copyBandwidth,
-  hasF16Matrices,
-  matmulF16,
-  matmulF32,
-  type CopyResult,
-  type MatmulResult,
-} from './benchmarks.js';
+import { copyBandwidth, matmul, type CopyResult, type MatmulResult } from './benchmarks.js';
 
 /** What `json: true` prints, as one object. */
 export interface DoctorReport {
@@ -82,8 +76,8 @@ export async function examine(adapter?: AdapterChoice): Promise<DoctorReport> {
     }
   };
   const computes = gpu.kind !== 'null';
-  const f32 = computes ? await attempt(() => matmulF32(gpu)) : undefined;
-  const f16 = hasF16Matrices(gpu) ? await attempt(() => matmulF16(gpu)) : undefined;
+  const f32 = computes ? await attempt(() => matmul(gpu, 'f32')) : undefined;
+  const f16 = supportsF16Matmul(gpu.device) ? await attempt(() => matmul(gpu, 'f16')) : undefined;
   const copy = computes ? await attempt(() => copyBandwidth(gpu)) : undefined;
   gpu.device.destroy();
   const { info } = gpu;

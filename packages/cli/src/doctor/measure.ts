@@ -1,5 +1,5 @@
 /**
- * Timing of one kernel. A card that idles runs its first kernels 3 to 5 times too slow, so hardware is kept busy for
+ * Timing of kernels. A card that idles runs its first kernels 3 to 5 times too slow, so hardware is kept busy for
  * 1.5 s first; then the median of five passes counts, by the device's own clock where it has one.
  */
 import type { OpenedGpu } from '@realhf/backends/node';
@@ -126,21 +126,24 @@ export function deviceClock({ device, isCpu }: OpenedGpu): Clock | undefined {
   };
 }
 
-/** Seconds for one dispatch: warm, the median of five passes of at least about 10 ms. */
-export async function timeDispatch(
+/** Seconds for one dispatch: see `median`. */
+export function timeDispatch(gpu: OpenedGpu, what: Launch): Promise<number> {
+  const clock = deviceClock(gpu);
+  return median(gpu, (times) => run(gpu.device, what, times, clock));
+}
+
+/** Seconds for one of what `batch` runs `times` over: warm, the median of five batches of at least about 10 ms. */
+export async function median(
   gpu: OpenedGpu,
-  what: Launch,
-  clock = deviceClock(gpu),
+  batch: (times: number) => Promise<number>,
 ): Promise<number> {
-  const { device } = gpu;
   // The first run pays for compiling on some drivers.
-  await run(device, what, 1);
-  const first = await run(device, what, 1);
-  const times = Math.max(1, Math.min(200, Math.round(0.01 / first)));
+  await batch(1);
+  const times = Math.max(1, Math.min(200, Math.round(0.01 / (await batch(1)))));
   const warmUntil = performance.now() + (gpu.isCpu ? 0 : 1500);
-  while (performance.now() < warmUntil) await run(device, what, times);
+  while (performance.now() < warmUntil) await batch(times);
   const samples: number[] = [];
-  for (let i = 0; i < 5; i++) samples.push((await run(device, what, times, clock)) / times);
+  for (let i = 0; i < 5; i++) samples.push((await batch(times)) / times);
   return samples.sort((x, y) => x - y)[2]!;
 }
 

@@ -7,6 +7,7 @@ import type { MatmulArgs, Tensor } from '@realhf/api';
 import type { Recorder } from '../../webgpu/recorder.js';
 import { reduceColumns } from '../bias/bias.js';
 import { addressingOf, addressings, matmulFields } from './addressing.js';
+import largeSource from './gpu-large.wgsl';
 import gpuSource from './gpu.wgsl';
 import type { MatmulProblem } from './problem.js';
 import tileSource from './tile.wgsl';
@@ -16,6 +17,8 @@ export interface GpuTile {
   readonly rows: 4 | 8;
   readonly tx: number;
   readonly ty: number;
+  /** The kernel of gpu-large.wgsl, which has this one size. */
+  readonly large?: boolean;
 }
 
 const blockK = 16;
@@ -27,6 +30,8 @@ export const gpuTiles: readonly GpuTile[] = [
   { rows: 4, tx: 8, ty: 8 },
   { rows: 4, tx: 8, ty: 4 },
 ];
+/** 128×128 with fetches ahead. */
+export const largeTile: GpuTile = { rows: 8, tx: 16, ty: 16, large: true };
 /** Workgroups that fill the card (an H100 has 132 multiprocessors). */
 const enough = 128;
 
@@ -46,6 +51,16 @@ const kernels = addressings(
   gpuTiles.flatMap((tile) =>
     [0, 1, 2, 3].map((bits) => constants(tile, (bits & 1) !== 0, (bits & 2) !== 0)),
   ),
+);
+const largeConstants = (transA: boolean, transB: boolean) => ({
+  BK: blockK,
+  TRANS_A: transA ? 1 : 0,
+  TRANS_B: transB ? 1 : 0,
+});
+const largeKernels = addressings(
+  'matmul_gpu_large',
+  [largeSource],
+  [0, 1, 2, 3].map((bits) => largeConstants((bits & 1) !== 0, (bits & 2) !== 0)),
 );
 
 /** Tiles along n and m. */
@@ -99,8 +114,8 @@ function launch(
 ): void {
   const [x, y] = tilesOf(p, tile);
   r.run(
-    kernels[addressingOf(p)]!,
-    constants(tile, p.transA, p.transB),
+    (tile.large ? largeKernels : kernels)[addressingOf(p)]!,
+    tile.large ? largeConstants(p.transA, p.transB) : constants(tile, p.transA, p.transB),
     [out, args.a, args.b, args.bias ?? args.b],
     matmulFields(args, p, chunk),
     [x, y, parts],

@@ -5,6 +5,7 @@
 import type { MatmulArgs } from '@realhf/api';
 
 import type { Recorder } from '../../webgpu/recorder.js';
+import { f16Matmul } from './f16.js';
 import { gpuMatmul } from './gpu.js';
 import { naiveMatmul } from './naive.js';
 import { matmulProblem, type MatmulProblem } from './problem.js';
@@ -14,7 +15,8 @@ import { tileMatmul, type TileShape } from './tile.js';
 export function matmul(r: Recorder, args: MatmulArgs): void {
   const p = matmulProblem(args);
   if (p.m * p.n === 0) return;
-  if (!r.isCpu) gpuMatmul(r, args, p);
+  if (r.f16Matmul) f16Matmul(r, args, p);
+  else if (!r.isCpu) gpuMatmul(r, args, p);
   else if (p.transA && p.transB) naiveMatmul(r, args);
   else tileMatmul(r, args, p, tileShape(r, p));
 }

@@ -22,3 +22,27 @@ export function subgroupMatrixConfigs(info: GPUAdapterInfo): readonly SubgroupMa
   };
   return configs ? [...configs] : [];
 }
+
+/** Workgroup memory of the largest tile of ops/matmul/f16.wgsl: two of 128×72 f16 and 8 patches of 16×20 f32. */
+const f16TileBytes = 2 * 128 * 72 * 2 + 8 * 16 * 20 * 4;
+
+/** Can this device run the f16 matmul: 16×16×16 with f16 operands and f32 sums, subgroups of 32, room for its tiles? */
+export function supportsF16Matmul(device: GPUDevice): boolean {
+  const { adapterInfo, features, limits } = device;
+  return (
+    features.has('shader-f16') &&
+    features.has(subgroupMatrixFeature) &&
+    adapterInfo.subgroupMinSize === 32 &&
+    adapterInfo.subgroupMaxSize === 32 &&
+    limits.maxComputeInvocationsPerWorkgroup >= 256 &&
+    limits.maxComputeWorkgroupStorageSize >= f16TileBytes &&
+    subgroupMatrixConfigs(adapterInfo).some(
+      ({ componentType, resultComponentType, M, N, K }) =>
+        componentType === 'f16' &&
+        resultComponentType === 'f32' &&
+        M === 16 &&
+        N === 16 &&
+        K === 16,
+    )
+  );
+}

@@ -1,0 +1,55 @@
+/** The f16 kernel with emulated matrices: staging, packing, bounds, scale and epilogue, on software adapters with f16. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { openGpu, testAdapters } from '../../node/open-gpu.js';
+import { download, upload } from '../../testing/device-data.js';
+import { expectClose, normal, random } from '../../testing/numbers.js';
+import { Recorder } from '../../webgpu/recorder.js';
+import { f16Matmul, f16Tiles } from './f16.js';
+import { matmulReference } from './matmul.reference.js';
+import { matmulProblem } from './problem.js';
+
+// SwiftShader has no f16.
+const adapters = (await testAdapters()).filter((name) => name === 'system-software');
+
+describe.each(adapters)('%s', (adapter) => {
+  let r: Recorder;
+  beforeAll(async () => {
+    const gpu = await openGpu({ adapter, f16: true });
+    r = new Recorder({ device: gpu.device, adapter: gpu.adapterName, isCpu: false });
+  });
+  afterAll(() => {
+    r.destroy();
+  });
+
+  test.each([
+    [false, true, 1],
+    [false, false, 1e-9],
+    [true, false, 1e-9],
+    [true, true, 1e3],
+  ] as const)('transA %s, transB %s, a times %f', async (transA, transB, std) => {
+    const [m, n, k] = [17, 70, 131];
+    const rand = random(m);
+    const [a, b] = [normal(m * k, rand, std), normal(k * n, rand)];
+    const [bias, start] = [normal(n, rand, std), normal(m * n, rand, std)];
+    const args = {
+      a: upload(r, a, transA ? [k, m] : [m, k]),
+      b: upload(r, b, transB ? [n, k] : [k, n]),
+      bias: upload(r, bias),
+      accumulate: true,
+      transA,
+      transB,
+    };
+    const run = (packed: boolean) => {
+      const full = { ...args, out: upload(r, start, [m, n]) };
+      const plan = { tile: f16Tiles[3]!, packed, emulated: true };
+      f16Matmul(r, full, matmulProblem(full), plan);
+      return download(r, full.out);
+    };
+    const got = await run(false);
+    const before = start.map((x, i) => x + bias[i % n]!);
+    const want = matmulReference(a, b, Float64Array.from(before), m, n, k, transA, transB);
+    expectClose(got, want, 1e-3, std * 3e-3 * Math.sqrt(k));
+    expect(await run(true)).toEqual(got);
+  });
+});

@@ -1,0 +1,21 @@
+/** What can be told without matrices: when f16 is used, and which plan. f16.slow.test.ts emulates the kernel. */
+import { expect, test } from 'vitest';
+
+import { openNullGpu } from '../../node/open-gpu.js';
+import { Recorder } from '../../webgpu/recorder.js';
+import { f16PlanFor, f16Tiles } from './f16.js';
+
+test('f16 needs to be asked for and a device with matrices', async () => {
+  const { device } = await openNullGpu();
+  const options = { device, adapter: 'null', isCpu: false };
+  expect(new Recorder(options).f16Matmul).toBe(false);
+  // The null adapter has the feature, without any shape.
+  expect(new Recorder({ ...options, matmulPrecision: 'f16' }).f16Matmul).toBe(false);
+});
+
+test('large products are packed, tiles shrink until they fill the card', () => {
+  const p = { transA: false, transB: true, aRow: 0, aCol: 1, bRow: 1, bCol: 0, k: 2048 };
+  expect(f16PlanFor({ ...p, m: 4096, n: 4096 })).toEqual({ tile: f16Tiles[0], packed: true });
+  expect(f16PlanFor({ ...p, m: 64, n: 32000 })).toEqual({ tile: f16Tiles[1], packed: false });
+  expect(f16PlanFor({ ...p, m: 1, n: 64 })).toEqual({ tile: f16Tiles[3], packed: false });
+});
