@@ -1,5 +1,6 @@
 /** The commands of `real`, in the order of `real --help`. */
 import { doctorCommand } from './doctor/command.js';
+import { dpoCommand } from './experiments/dpo.js';
 import { genCommand } from './experiments/gen.js';
 import { ppoCommand } from './experiments/ppo.js';
 import { rwCommand } from './experiments/rw.js';
@@ -13,6 +14,7 @@ export const commands: readonly Command[] = [
   sftCommand,
   rwCommand,
   ppoCommand,
+  dpoCommand,
   genCommand,
   doctorCommand,
   verifyCommand,

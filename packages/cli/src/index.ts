@@ -3,6 +3,7 @@ export * from './options/command.js';
 export { parseOptions, splitArguments, type Arguments, type Parsed } from './options/parse.js';
 export * from './options/schemas/common.js';
 export * from './options/schemas/dataset.js';
+export * from './options/schemas/dpo.js';
 export * from './options/schemas/gen.js';
 export * from './options/schemas/mfc.js';
 export * from './options/schemas/model.js';

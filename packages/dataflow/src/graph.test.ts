@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { modelName, type MFCDef } from '@realhf/api';
 import { describe, expect, it } from 'vitest';
+import { dpoMFCs } from './algorithms/dpo.js';
 import { ppoMFCs } from './algorithms/ppo.js';
 import { rwMFCs } from './algorithms/rw.js';
 import { sftMFCs } from './algorithms/sft.js';
@@ -58,6 +59,17 @@ describe('buildGraph', () => {
     ).toEqual(['trainDefault']);
     expect(buildGraph(rwMFCs({ nSeqs: 2 }), { datasetKeys: ['packed_input_ids'] }).order).toEqual([
       'rwTrain',
+    ]);
+  });
+
+  it('builds dpo: the reference scores, then the actor trains', () => {
+    const mfcs = dpoMFCs({ nSeqs: 2, offloadRef: true, nMbs: { ref_inf: 2 } });
+    const graph = buildGraph(mfcs, { datasetKeys: ['packed_input_ids', 'prompt_lens'] });
+    expect(graph.order).toEqual(['ref_inf', 'actor_train']);
+    expect(graph.consumers.get('seqlogp')).toEqual(['actor_train']);
+    expect(mfcs.map((m) => [m.nMbs, m.postHooks, m.interfaceImpl.args.enable_save])).toEqual([
+      [2, [{ type: 'offload' }], false],
+      [undefined, undefined, undefined],
     ]);
   });
 

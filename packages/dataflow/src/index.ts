@@ -1,3 +1,4 @@
+export * from './algorithms/dpo.js';
 export * from './algorithms/ppo.js';
 export * from './algorithms/rw.js';
 export * from './algorithms/sft.js';

@@ -31,9 +31,11 @@ export { ropeFrequencies, ropeTable } from './transformer/rope-table.js';
 export { registerInterfaces } from './interfaces/register.js';
 export { SftInterface } from './interfaces/sft.js';
 export { PairedRewardInterface } from './interfaces/paired-rw.js';
+export { DpoInterface, dpoOptionsSchema, type DpoInterfaceOptions } from './interfaces/dpo.js';
 export { PpoActorInterface, type PpoInterfaceOptions } from './interfaces/ppo-actor.js';
 export { PpoCriticInterface, type PpoCriticOptions } from './interfaces/ppo-critic.js';
 export { rollout, type RolloutOptions } from './interfaces/rollout.js';
+export { dpoLoss, type DpoLossOptions } from './losses/dpo.js';
 export { pairedRewardLoss } from './losses/paired-rw.js';
 export {
   ppoActorLoss,

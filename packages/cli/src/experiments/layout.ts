@@ -2,6 +2,7 @@
 import { ConfigError } from '@realhf/api';
 
 import type { MfcOptions } from '../options/schemas/mfc.js';
+import type { LoadedModel } from './load-model.js';
 
 export function requireOneDevice(calls: Readonly<Record<string, MfcOptions>>): void {
   for (const [name, { parallel }] of Object.entries(calls)) {
@@ -17,4 +18,28 @@ export function requireOneDevice(calls: Readonly<Record<string, MfcOptions>>): v
 /** `n_mbs` of a call as MFCDef has it. */
 export function microbatchesOf(call: MfcOptions): { nMbs?: number } {
   return call.n_mbs === null ? {} : { nMbs: call.n_mbs };
+}
+
+/** `n_mbs` of the calls that have one, as the lists of MFCs want it. */
+export function microbatchesByName<N extends string>(
+  names: readonly N[],
+  calls: Readonly<Record<N, MfcOptions>>,
+): Partial<Record<N, number>> {
+  const out: Partial<Record<N, number>> = {};
+  for (const name of names) {
+    const n = calls[name].n_mbs;
+    if (n !== null) out[name] = n;
+  }
+  return out;
+}
+
+/** Throws ConfigError where a model's tokens can't be the actor's. */
+export function requireOneVocabulary(actor: LoadedModel, others: readonly LoadedModel[]): void {
+  const size = actor.model.config.vocabSize;
+  for (const { role, model } of others) {
+    if (model.config.vocabSize !== size)
+      throw new ConfigError(
+        `${role} has a vocabulary of ${model.config.vocabSize}, the actor of ${size}; all models must share one tokenizer`,
+      );
+  }
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { parseOptions, splitArguments } from './parse.js';
+import { dpoSchema } from './schemas/dpo.js';
 import { genSchema } from './schemas/gen.js';
 import { ppoSchema } from './schemas/ppo.js';
 import { rwSchema } from './schemas/rw.js';
@@ -13,6 +14,7 @@ it.each([
   ['sft', sftSchema],
   ['rw', rwSchema],
   ['ppo', ppoSchema],
+  ['dpo', dpoSchema],
   ['gen', genSchema],
 ])('real %s of the README', (name, schema) => {
   const line = new RegExp(`^real ${name} ((?:.*\\\\\\n)+.*)$`, 'm').exec(readme)?.[1];

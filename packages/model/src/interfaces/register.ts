@@ -1,6 +1,7 @@
 /** Puts the built-in interfaces into api's registry; call once per process. */
 import { interfaces } from '@realhf/api';
 
+import { DpoInterface } from './dpo.js';
 import { PairedRewardInterface } from './paired-rw.js';
 import { PpoActorInterface } from './ppo-actor.js';
 import { PpoCriticInterface } from './ppo-critic.js';
@@ -9,11 +10,12 @@ import { SftInterface } from './sft.js';
 const builtIn = {
   sft: () => new SftInterface(),
   paired_rw: (args: Readonly<Record<string, unknown>>) => new PairedRewardInterface(args),
+  dpo: (args: Readonly<Record<string, unknown>>) => new DpoInterface(args),
   ppo_actor: (args: Readonly<Record<string, unknown>>) => new PpoActorInterface(args),
   ppo_critic: (args: Readonly<Record<string, unknown>>) => new PpoCriticInterface(args),
 };
 
-/** Registers sft, paired_rw, ppo_actor and ppo_critic; again does nothing. */
+/** Registers sft, paired_rw, dpo, ppo_actor and ppo_critic; again does nothing. */
 export function registerInterfaces(): void {
   for (const [name, factory] of Object.entries(builtIn)) interfaces.register(name, factory);
 }

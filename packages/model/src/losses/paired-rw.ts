@@ -5,8 +5,8 @@
  */
 import { DataError, type Loss, type SequenceSample } from '@realhf/api';
 
-/** Sequences per item; DataError when odd. */
-function pairsOf(sample: SequenceSample): number[] {
+/** Pairs per item; DataError when an item has an odd number of sequences or none. */
+export function pairsOf(sample: SequenceSample): number[] {
   return sample.seqlens.packed_input_ids!.map((lens, i) => {
     if (lens.length === 0 || lens.length % 2 !== 0) {
       throw new DataError(

@@ -62,6 +62,13 @@ export const promptOptions = z.object({
 });
 export type PromptOptions = z.infer<typeof promptOptions>;
 
+/** Commands without an evaluation refuse its options instead of ignoring them. */
+export function checkNoEvaluation(config: CommonConfig, report: Report): void {
+  for (const key of ['eval_freq_epochs', 'eval_freq_steps', 'eval_freq_secs'] as const)
+    if (config.exp_ctrl[key] !== null)
+      report(['exp_ctrl', key], 'this command has no evaluation; leave it out');
+}
+
 /** Evaluation that is asked for needs records. */
 export function checkEvaluation(
   config: CommonConfig & { dataset: { valid_path: string | null } },
