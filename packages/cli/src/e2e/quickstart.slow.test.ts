@@ -68,7 +68,7 @@ it('goes on after a kill, finishes, and is then left alone', async () => {
 
   const again = quickstart();
   await finish(again);
-  expect(again.stderr).toMatch(/resumed from step [12] of .*ppo\n/);
+  expect(again.stderr).toMatch(/\/ppo: 3 steps, [^\n]*\nresumed from step [12]\n/);
   expect(again.stderr).toContain(`report: ${join(out, 'report.html')}\n`);
 
   const summary = summarySchema.parse(JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8')));

@@ -52,6 +52,7 @@ describe('sft', () => {
     expect(await first.ended, first.stderr).toBe(130);
     const done = metricsLines(run).length;
     expect(done).toBeLessThan(plan.steps);
+    expect(first.stderr).toContain('stopping: this step is finished and saved first');
     expect(first.stderr).toContain(
       `stopped at step ${done} of 10; go on with recover_mode=auto trial_name=stopped\n`,
     );

@@ -120,10 +120,18 @@ export async function runExperiment(e: Experiment, context: RunContext): Promise
       last = await run.checkpoints.save(step, (writer) => writeCheckpoint(writer, master, engines));
       progress.note(`saved ${last.path}`);
     };
+    const stopping = () => {
+      progress.note(
+        'stopping: this step is finished and saved first; a second signal ends at once',
+      );
+    };
+    context.signal.addEventListener('abort', stopping, { once: true });
     try {
+      const { adapter } = e.models[0]!.loaded.model.ops;
       for (const note of [
+        `run ${run.path}: ${plan.lastStep} steps, ${plan.stepsPerEpoch} an epoch, on ${adapter}`,
         ...(e.notes ?? []),
-        ...(run.resume ? [`resumed from step ${start} of ${run.path}`] : []),
+        ...(run.resume ? [`resumed from step ${start}`] : []),
       ])
         progress.note(note);
       // A finished run that is started again has nothing to do.
@@ -136,6 +144,7 @@ export async function runExperiment(e: Experiment, context: RunContext): Promise
         if (stop) break;
       }
     } finally {
+      context.signal.removeEventListener('abort', stopping);
       progress.stop();
       metrics.close();
       events.close();

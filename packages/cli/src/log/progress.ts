@@ -57,6 +57,7 @@ class Meter {
   private readonly total: number;
   private readonly now: () => number;
   private readonly edges: { time: number; tokens: number }[];
+  private steps = 0;
 
   constructor(options: ProgressOptions) {
     this.total = options.total;
@@ -66,14 +67,15 @@ class Meter {
   /** `1234 tokens/s  loss 1.23  eta 45s`. */
   describe({ step, tokens, values }: ProgressStep): string {
     this.edges.push({ time: this.now(), tokens });
-    if (this.edges.length > window + 1) this.edges.shift();
+    // The first step compiles kernels: it counts only until there is another one.
+    if (this.edges.length > window + 1 || ++this.steps === 2) this.edges.shift();
     const seconds = (this.edges.at(-1)!.time - this.edges[0]!.time) / 1000;
-    const steps = this.edges.length - 1;
+    const counted = this.edges.length - 1;
     const sum = this.edges.slice(1).reduce((n, e) => n + e.tokens, 0);
     return [
       `${seconds > 0 ? Math.round(sum / seconds) : '?'} tokens/s`,
       ...Object.entries(values).map(([k, v]) => `${k} ${formatValue(v)}`),
-      `eta ${formatSeconds((seconds / steps) * (this.total - step))}`,
+      `eta ${formatSeconds((seconds / counted) * (this.total - step))}`,
     ].join('  ');
   }
 }

@@ -66,6 +66,8 @@ export function commandHelp(command: Command, columns: number): string {
     ['--print-config', '', '', 'print the resolved options as YAML and stop'],
     ['--help', '', '', 'this text'],
   ];
+  if (command.flags?.length)
+    flags.push(['--NAME VALUE', '', '', `NAME=VALUE, for ${command.flags.join(', ')}`]);
   const all = [...groups.values()].flat();
   const rows = (fields: readonly Field[]) =>
     fields.map((f): [string, string, string, string] => [

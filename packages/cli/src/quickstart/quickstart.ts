@@ -154,7 +154,8 @@ export async function quickstart(
   const say = (line: string) => context.stderr.write(`${line}\n`);
   const device = opened ?? (await openOps());
   say(`adapter: ${device.gpu.adapterName} (${device.gpu.kind})`);
-  if (device.gpu.isCpu) say(device.gpu.steps.join('\n'));
+  // Why it is none faster.
+  if (device.gpu.steps.length > 1) say(device.gpu.steps.join('\n'));
   try {
     const summary = await runStages(
       options,
