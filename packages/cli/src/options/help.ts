@@ -67,7 +67,7 @@ export function commandHelp(command: Command, columns: number): string {
     ['--help', '', '', 'this text'],
   ];
   if (command.flags?.length)
-    flags.push(['--NAME VALUE', '', '', `NAME=VALUE, for ${command.flags.join(', ')}`]);
+    flags.push(['--NAME VALUE', '', '', `the same as NAME=VALUE, for ${command.flags.join(', ')}`]);
   const all = [...groups.values()].flat();
   const rows = (fields: readonly Field[]) =>
     fields.map((f): [string, string, string, string] => [
