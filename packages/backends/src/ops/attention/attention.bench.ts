@@ -8,7 +8,7 @@ import type { Recorder } from '../../webgpu/recorder.js';
 import { attentionBackward } from './attention-backward.js';
 import { attention } from './attention.js';
 
-interface Shape {
+export interface Shape {
   readonly sequences: number;
   readonly length: number;
   readonly nHeads: number;
@@ -62,7 +62,8 @@ const name = (s: Shape) =>
 const small: Shape = { sequences: 32, length: 64, nHeads: 4, nKvHeads: 4, headDim: 16 };
 const wide: Shape = { sequences: 4, length: 128, nHeads: 8, nKvHeads: 2, headDim: 64 };
 
-const training = [small, wide].flatMap((s): Bench[] => {
+/** Forward and backward of whole sequences. */
+export function trainingBenches(s: Shape): Bench[] {
   const pairs = (s.sequences * s.nHeads * s.length * (s.length + 1)) / 2;
   return [
     {
@@ -88,19 +89,23 @@ const training = [small, wide].flatMap((s): Bench[] => {
       },
     },
   ];
+}
+
+/** One new query per sequence over a cache of `length` keys. */
+export const decodeBench = (s: Shape): Bench => ({
+  name: `attention decode ${name(s)}`,
+  flops: 4 * s.sequences * s.length * s.nHeads * s.headDim,
+  bytes: 8 * s.sequences * s.length * s.nKvHeads * s.headDim,
+  setup: (r) => {
+    const a = inputs(r, s, 1);
+    return () => {
+      attention(r, a);
+    };
+  },
 });
 
 export const benches: Bench[] = [
-  ...training,
-  {
-    name: `attention decode ${name({ ...small, length: 256 })}`,
-    flops: 4 * 32 * 256 * 4 * 16,
-    bytes: 2 * 32 * 256 * 4 * 16 * 4,
-    setup: (r) => {
-      const a = inputs(r, { ...small, length: 256 }, 1);
-      return () => {
-        attention(r, a);
-      };
-    },
-  },
+  ...trainingBenches(small),
+  ...trainingBenches(wide),
+  decodeBench({ ...small, length: 256 }),
 ];
