@@ -29,18 +29,22 @@ from torch.nn.functional import cross_entropy
 EOS = 1
 NEW_TOKENS = 24
 
+SMALL = dict(
+    vocab_size=160,
+    hidden_size=64,
+    intermediate_size=112,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    max_position_embeddings=512,
+)
+GROUPED = {**SMALL, "num_key_value_heads": 2}
+
 FAMILIES = {
-    "llama": (
-        transformers.LlamaConfig,
-        dict(
-            vocab_size=160,
-            hidden_size=64,
-            intermediate_size=112,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=512,
-        ),
-    ),
+    "llama": (transformers.LlamaConfig, SMALL),
+    "qwen2": (transformers.Qwen2Config, GROUPED),
+    "qwen3": (transformers.Qwen3Config, {**GROUPED, "head_dim": 32}),
+    "mistral": (transformers.MistralConfig, {**GROUPED, "sliding_window": 48}),
+    "gemma": (transformers.GemmaConfig, {**SMALL, "num_key_value_heads": 1, "head_dim": 32, "pad_token_id": 0}),
     "gpt2": (
         transformers.GPT2Config,
         dict(vocab_size=160, n_embd=64, n_layer=2, n_head=4, n_positions=512, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),

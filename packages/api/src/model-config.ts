@@ -1,17 +1,28 @@
-/** ReaLModelConfig (reference: M1), with the fields a llama and a gpt2 need; a family maps config.json to and from it. */
+/** ReaLModelConfig (reference: M1): what the families of Hugging Face models need; a family maps config.json to and from it. */
 import { z } from 'zod';
 
-/** RoPE frequencies: `default` or a scaling of them (Llama 3: "llama3"; Chen et al. 2023: "linear"). */
+/**
+ * RoPE frequencies: `default` or a scaling of them (Llama 3: "llama3"; Chen et al. 2023: "linear"; Peng et al. 2023:
+ * "yarn"). "dynamic" stretches sequences longer than maxPositions, which no model here accepts: up to there it is
+ * "default", and only remembered.
+ */
 export const ropeSchema = z.object({
-  type: z.enum(['default', 'linear', 'llama3']).default('default'),
+  type: z.enum(['default', 'linear', 'dynamic', 'llama3', 'yarn']).default('default'),
   base: z.number().positive().default(10000),
-  /** linear, llama3 */
+  /** all but default */
   factor: z.number().positive().optional(),
   /** llama3 */
   lowFreqFactor: z.number().positive().optional(),
   highFreqFactor: z.number().positive().optional(),
-  /** llama3: positions */
+  /** llama3, yarn: positions */
   originalMaxPositions: z.number().int().positive().optional(),
+  /** yarn: multiplies cos and sin */
+  attentionFactor: z.number().positive().optional(),
+  /** yarn: rotations over originalMaxPositions above which a frequency is kept, below which it is divided by factor */
+  betaFast: z.number().positive().optional(),
+  betaSlow: z.number().positive().optional(),
+  /** yarn: whether the bounds of the ramp are rounded outwards to whole dimensions; default true */
+  truncate: z.boolean().optional(),
 });
 export type RopeConfig = z.infer<typeof ropeSchema>;
 
@@ -33,6 +44,10 @@ export const modelConfigSchema = z.object({
   activation: z.enum(['gelu', 'gelu_tanh', 'silu', 'relu']),
   /** undefined: learned absolute positions. */
   rope: ropeSchema.optional(),
+  /** RMS norm of every head of q and k before rope (Qwen3), with weights of headDim that all heads share. */
+  qkNorm: z.boolean().default(false),
+  /** A token attends itself and the slidingWindow − 1 tokens before it; undefined: all before it. */
+  slidingWindow: z.number().int().positive().optional(),
   qkvBias: z.boolean().default(false),
   projBias: z.boolean().default(false),
   mlpBias: z.boolean().default(false),

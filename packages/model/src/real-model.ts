@@ -173,7 +173,7 @@ export class ReaLModel implements Stage {
   ): Promise<ForwardPass> {
     const { ops, shard, config } = this;
     if (options.train) this.gradients();
-    const b = uploadBatch(arena, batch, config.maxPositions, config.vocabSize);
+    const b = uploadBatch(arena, batch, shard);
     const h = config.hiddenDim;
     const pp = this.groups.coordinates.pp;
     let x = arena.empty([b.t, h]);

@@ -32,6 +32,7 @@ const llama = (
   mlp: 'gated',
   activation: 'silu',
   rope: { type: 'default', base: 10000 },
+  qkNorm: false,
   qkvBias: false,
   projBias: false,
   mlpBias: false,

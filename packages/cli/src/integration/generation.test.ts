@@ -81,26 +81,27 @@ const warps: Readonly<Record<string, Partial<GenerationHyperparameters>>> = {
   },
 };
 
-function ratioIsOne(ops: () => WebGpuOps, config: ModelConfig): void {
-  test.each(Object.keys(warps))(
-    `${config.family}, %s: recomputed log-probs are the same bits`,
-    async (name) => {
-      const model = makeModel(ops(), config);
-      const engine = new NetworkEngine(model);
-      const g = hyper(warps[name]);
-      // Many tokens when recomputed, few rows when decoded: other forms of the kernels, the same bits.
-      const prompts = promptsOf(
-        config,
-        Array.from({ length: 24 }, (_, i) => 1 + (i % 20)),
-      );
-      const out = await generate(engine, prompts, g);
-      if (/top|all/.test(name)) expect(out.masks).toBeDefined();
-      const { sampled, again } = await recomputed(engine, prompts, out, g.temperature);
-      expect(again).toEqual(sampled);
-      expect(sampled.some((x) => x < 0)).toBe(true);
-      model.free();
-    },
-  );
+function ratioIsOne(
+  ops: () => WebGpuOps,
+  config: ModelConfig,
+  names: readonly string[] = Object.keys(warps),
+): void {
+  test.each(names)(`${config.family}, %s: recomputed log-probs are the same bits`, async (name) => {
+    const model = makeModel(ops(), config);
+    const engine = new NetworkEngine(model);
+    const g = hyper(warps[name]);
+    // Many tokens when recomputed, few rows when decoded: other forms of the kernels, the same bits.
+    const prompts = promptsOf(
+      config,
+      Array.from({ length: 24 }, (_, i) => 1 + (i % 20)),
+    );
+    const out = await generate(engine, prompts, g);
+    if (/top|all/.test(name)) expect(out.masks).toBeDefined();
+    const { sampled, again } = await recomputed(engine, prompts, out, g.temperature);
+    expect(again).toEqual(sampled);
+    expect(sampled.some((x) => x < 0)).toBe(true);
+    model.free();
+  });
 }
 
 await onEveryAdapter((ops) => {
@@ -111,6 +112,35 @@ describe('on swiftshader', () => {
   const ops = useOps();
   // Neither a multiple of four nor of a mask word, as GPT-2's 50257.
   ratioIsOne(ops, gpt2({ vocabSize: 101 }));
+  // A window shorter than prompts and answers, norms of heads.
+  ratioIsOne(ops, llama({ family: 'mistral', slidingWindow: 7 }), ['plain']);
+  ratioIsOne(ops, llama({ family: 'qwen3', qkNorm: true }), ['plain']);
+
+  test('a window limits what a token depends on', async () => {
+    const window = 5;
+    const ids = Int32Array.from({ length: 20 }, (_, i) => 2 + i);
+    const other = ids.with(0, 90);
+    const logits = async (nLayers: number, tokens: Int32Array) => {
+      const model = makeModel(ops(), llama({ nLayers, slidingWindow: window }));
+      const pass = await model.forward(
+        { tokens, cuSeqlens: Int32Array.of(0, tokens.length) },
+        { train: false, logits: true },
+      );
+      model.free();
+      return pass.output!.logits!;
+    };
+    const n = llama().vocabSize;
+    for (const nLayers of [1, 2]) {
+      const a = await logits(nLayers, ids);
+      const b = await logits(nLayers, other);
+      // The last position that the first token reaches, through nLayers windows.
+      const last = nLayers * (window - 1);
+      expect(a.subarray((last + 1) * n)).toEqual(b.subarray((last + 1) * n));
+      expect(a.subarray(last * n, (last + 1) * n)).not.toEqual(
+        b.subarray(last * n, (last + 1) * n),
+      );
+    }
+  });
 
   test("a sequence's tokens do not depend on what else is in the batch", async () => {
     const model = makeModel(ops(), llama());

@@ -11,6 +11,7 @@ import {
   type GenerateOptions,
   type GenerateOutput,
   type GenerationHyperparameters,
+  type ModelConfig,
   type PackedBatch,
   type Tensor,
 } from '@realhf/api';
@@ -19,9 +20,15 @@ import { uploadBatch } from '../transformer/batch.js';
 import type { KvCache } from '../transformer/block.js';
 import { embed } from '../transformer/embedding.js';
 import { finalNorm, headName } from '../transformer/final-norm.js';
+import {
+  makeHeadRows,
+  makeQkNormed,
+  type HeadRows,
+  type QkNormed,
+} from '../transformer/head-norms.js';
 import type { Stage } from '../transformer/stage.js';
 import { collectOutput } from './collect.js';
-import { initialState, stateWidth } from './decode-state.js';
+import { initialState, stateWidth, windowRanges } from './decode-state.js';
 
 /** Decode steps between two looks at which sequences are finished. */
 const stepsPerReadback = 16;
@@ -53,7 +60,8 @@ export async function generate(
     const { state, cacheRows } = initialState(prompts.cuSeqlens, cacheLen);
     const sampler = new Sampler(model, arena, g, options, rows, prompts.seeds, state);
     await prefill(model, prompts, caches, cacheRows, sampler);
-    const decoder = new Decoder(model, arena, caches, sampler, rows);
+    const ranges = decodeRanges(arena, prompts.cuSeqlens, cacheLen, g.max_new_tokens - 1, config);
+    const decoder = new Decoder(model, arena, caches, sampler, rows, ranges);
     let done = false;
     for (let step = 1; step < g.max_new_tokens && !done; step++) {
       await decoder.step(step);
@@ -63,6 +71,19 @@ export async function generate(
   } finally {
     arena.release();
   }
+}
+
+/** Key ranges of all decode steps where a window moves them, else none: the state has them. */
+function decodeRanges(
+  arena: Arena,
+  cuSeqlens: Int32Array,
+  cacheLen: number,
+  steps: number,
+  { slidingWindow }: ModelConfig,
+): Tensor | undefined {
+  if (slidingWindow === undefined || slidingWindow >= cacheLen || steps === 0) return undefined;
+  const ranges = windowRanges(cuSeqlens, cacheLen, steps, slidingWindow);
+  return arena.fromHost(ranges, [steps, cuSeqlens.length - 1, 2], 'u32');
 }
 
 function checkLengths(cuSeqlens: Int32Array, maxNew: number, maxPositions: number): number {
@@ -201,7 +222,7 @@ async function prefill(
 ): Promise<void> {
   const { ops, config, shard } = model;
   const arena = new Arena(ops);
-  const b = uploadBatch(arena, prompts, config.maxPositions, config.vocabSize);
+  const b = uploadBatch(arena, prompts, shard);
   const h = config.hiddenDim;
   const rows = prompts.cuSeqlens.length - 1;
   const index = arena.fromHost(cacheRows, [b.t], 'u32');
@@ -235,6 +256,9 @@ class Decoder {
   private readonly caches: readonly KvCache[];
   private readonly sampler: Sampler;
   private readonly rows: number;
+  private readonly ranges: Tensor | undefined;
+  private readonly headRows: HeadRows | undefined;
+  private readonly normed: QkNormed | undefined;
   private readonly t: Record<'a' | 'b' | 'n' | 'qkv' | 'attn' | 'pre' | 'act' | 'stats', Tensor>;
 
   constructor(
@@ -243,11 +267,15 @@ class Decoder {
     caches: readonly KvCache[],
     sampler: Sampler,
     rows: number,
+    ranges: Tensor | undefined,
   ) {
     this.model = model;
     this.caches = caches;
     this.sampler = sampler;
     this.rows = rows;
+    this.ranges = ranges;
+    this.headRows = makeHeadRows(arena, model.shard, rows);
+    this.normed = makeQkNormed(arena, model.shard, rows);
     const block = model.blocks[0]!;
     const h = model.config.hiddenDim;
     const make = (width: number) => arena.empty([rows, width]);
@@ -269,11 +297,14 @@ class Decoder {
     const { state } = this.sampler;
     const positions = { tensor: state, stride: stateWidth, offset: 2 };
     const columns = shard.heads.nKvHeads * config.headDim;
+    const heads = this.headRows ? { headRows: this.headRows, normed: this.normed } : {};
+    const range = this.ranges
+      ? { kvRange: this.ranges, kvRangeOffset: 2 * (logStep - 1) * this.rows }
+      : { kvRange: state, kvRangeStride: stateWidth, kvRangeOffset: 3 };
     await embed(shard, this.sampler.tokens, positions, a);
     for (const [i, block] of this.model.blocks.entries()) {
       const cache = this.caches[i]!;
-      block.project(a, n, stats, qkv, positions);
-      const views = block.qkvViews(qkv);
+      const views = block.project(a, n, stats, qkv, positions, heads);
       // The row before the cache's end belongs to the token that is fed now.
       const rows = {
         index: state,
@@ -290,9 +321,7 @@ class Decoder {
         q: views.q,
         k: { tensor: cache.k, offset: 0, stride: columns },
         v: { tensor: cache.v, offset: 0, stride: columns },
-        kvRange: state,
-        kvRangeStride: stateWidth,
-        kvRangeOffset: 3,
+        ...range,
         out: attn,
         tQ: this.rows,
       });

@@ -1,17 +1,23 @@
 /** The registry of Hugging Face families and its look-up by config.json. A new family is a file and a line here. */
 import { ConfigError, createRegistry, type ModelConfig, type Registry } from '@realhf/api';
 import type { HfConfig, HfFamily } from './family.js';
+import { gemma } from './gemma.js';
 import { gpt2 } from './gpt2.js';
 import { llama } from './llama.js';
+import { mistral } from './mistral.js';
+import { qwen2 } from './qwen2.js';
+import { qwen3 } from './qwen3.js';
 
 /** Families by name; `register` adds a user's own. */
 export const hfFamilies: Registry<HfFamily> = createRegistry('model family');
-hfFamilies.register(llama.name, llama);
-hfFamilies.register(gpt2.name, gpt2);
+for (const family of [llama, gpt2, qwen2, qwen3, mistral, gemma])
+  hfFamilies.register(family.name, family);
+// Other names of models that are LlamaForCausalLM.
+for (const name of ['codellama', 'deepseek']) hfFamilies.register(name, llama);
 
 /** By `architectures[0]`, else by `model_type`. Throws ConfigError that lists what is known. */
 export function familyOfHf(json: HfConfig): HfFamily {
-  const known = hfFamilies.names().map((n) => hfFamilies.get(n));
+  const known = [...new Set(hfFamilies.names().map((n) => hfFamilies.get(n)))];
   const architecture: unknown = Array.isArray(json.architectures)
     ? json.architectures[0]
     : undefined;

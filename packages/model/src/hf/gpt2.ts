@@ -98,6 +98,8 @@ export const gpt2: HfFamily = {
       nKvHeads: config.nHeads,
       hiddenDim: config.nHeads * config.headDim,
       embeddingScale: 1,
+      qkNorm: false,
+      slidingWindow: undefined,
     });
     return {
       ...architectureFields(names, config),

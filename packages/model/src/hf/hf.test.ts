@@ -72,6 +72,17 @@ describe('config', () => {
       rope: fc.constantFrom<NonNullable<ModelConfig['rope']>[]>(
         { type: 'default', base: 1e6 },
         { type: 'linear', base: 1e4, factor: 4 },
+        { type: 'dynamic', base: 1e4, factor: 2 },
+        {
+          type: 'yarn',
+          base: 1e6,
+          factor: 4,
+          originalMaxPositions: 32,
+          attentionFactor: 1.14,
+          betaFast: 32,
+          betaSlow: 1,
+          truncate: true,
+        },
         {
           type: 'llama3',
           base: 5e5,
@@ -149,13 +160,15 @@ describe('config', () => {
 
   it('says what it does not know', async () => {
     expect(await message(() => familyOfHf({ architectures: ['FooForCausalLM'] }))).toMatch(
-      /"FooForCausalLM".*known: GPT2LMHeadModel, GPT2For.*, LlamaForCausalLM/,
+      /"FooForCausalLM".*known: LlamaForCausalLM, LlamaFor.*, GemmaForCausalLM, .*Qwen3For/,
     );
     expect(await message(() => familyOfHf({ model_type: 'bar' }))).toMatch(/model_type "bar"/);
-    expect(await message(() => hfFamilies.get('baz'))).toMatch(/family 'baz'; known: gpt2, llama/);
+    expect(await message(() => hfFamilies.get('baz'))).toMatch(
+      /family 'baz'; known: codellama, .*gpt2, llama/,
+    );
     const llama = (change: object) => message(() => configFromHf({ ...llamaJson, ...change }));
-    expect(await llama({ rope_scaling: { rope_type: 'yarn', factor: 2 } })).toMatch(
-      /rope_scaling has type "yarn"; known: default, linear, llama3/,
+    expect(await llama({ rope_scaling: { rope_type: 'longrope', factor: 2 } })).toMatch(
+      /rope_scaling has type "longrope"; known: default, linear, dynamic, llama3, yarn/,
     );
     expect(await llama({ rope_parameters: { rope_type: 'llama3', factor: 8 } })).toMatch(
       /low_freq_factor/,

@@ -45,6 +45,7 @@ const config: ModelConfig = {
   normEps: 1e-5,
   mlp: 'gated',
   activation: 'silu',
+  qkNorm: false,
   qkvBias: false,
   projBias: false,
   mlpBias: false,

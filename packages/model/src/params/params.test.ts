@@ -17,6 +17,7 @@ const anyConfig = fc
     isCritic: fc.boolean(),
     tiedEmbedding: fc.boolean(),
     qkvBias: fc.boolean(),
+    qkNorm: fc.boolean(),
     mlpBias: fc.boolean(),
     nLayers: fc.integer({ min: 1, max: 4 }),
   })

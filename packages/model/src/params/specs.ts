@@ -42,6 +42,9 @@ export function paramSpecs(config: ModelConfig): ParamSpec[] {
   for (let l = 1; l <= nLayers; l++) {
     norm(l, 'attn.ln');
     linear(l, 'attn.qkv', qDim + 2 * kvDim, h, config.qkvBias, 'normal');
+    if (config.qkNorm)
+      for (const name of ['attn.q_norm.weight', 'attn.k_norm.weight'])
+        add(l, name, [headDim], 'ones', false);
     linear(l, 'attn.o', h, qDim, config.projBias, 'residual');
     norm(l, 'mlp.ln');
     if (config.mlp === 'gated') linear(l, 'mlp.gate_up', 2 * inter, h, config.mlpBias, 'normal');

@@ -1,6 +1,9 @@
 /** What the layers need to know of a packed batch: positions and who attends to whom. Integers on the host, then on the device. */
 import { DataError, type Arena, type PackedBatch, type Tensor } from '@realhf/api';
 
+import { makeHeadRows, type HeadRows } from './head-norms.js';
+import type { Shard } from './shard.js';
+
 export interface BatchTensors {
   /** Tokens. */
   readonly t: number;
@@ -13,6 +16,8 @@ export interface BatchTensors {
   /** u32 [t, 2]: keys that a query attends, queries that attend a key. */
   readonly kvRange: Tensor;
   readonly qRange: Tensor;
+  /** Of models that norm heads. */
+  readonly headRows?: HeadRows;
 }
 
 /** Positions in each packed sequence; DataError when one is longer than maxPositions or a token is not in the vocabulary. */
@@ -42,8 +47,19 @@ export function positionsOf(
   return positions;
 }
 
-/** Causal ranges: query i of a sequence attends its keys 0…i, so key j is attended by queries j…end. */
-export function causalRanges(cuSeqlens: Int32Array): { kvRange: Uint32Array; qRange: Uint32Array } {
+/** The first of the keys that the query of position `i` attends, i itself being the last. */
+export function windowBegin(i: number, window = Infinity): number {
+  return Math.max(0, i + 1 - window);
+}
+
+/**
+ * Causal ranges: query i of a sequence attends its keys 0…i, of which a window leaves the last `window`. So key j is
+ * attended by queries j…end, or j…j + window − 1.
+ */
+export function causalRanges(
+  cuSeqlens: Int32Array,
+  window = Infinity,
+): { kvRange: Uint32Array; qRange: Uint32Array } {
   const t = cuSeqlens[cuSeqlens.length - 1]!;
   const kvRange = new Uint32Array(2 * t);
   const qRange = new Uint32Array(2 * t);
@@ -51,24 +67,21 @@ export function causalRanges(cuSeqlens: Int32Array): { kvRange: Uint32Array; qRa
     const begin = cuSeqlens[s]!;
     const end = cuSeqlens[s + 1]!;
     for (let i = begin; i < end; i++) {
-      kvRange[2 * i] = begin;
+      kvRange[2 * i] = begin + windowBegin(i - begin, window);
       kvRange[2 * i + 1] = i + 1;
       qRange[2 * i] = i;
-      qRange[2 * i + 1] = end;
+      qRange[2 * i + 1] = Math.min(end, i + window);
     }
   }
   return { kvRange, qRange };
 }
 
-export function uploadBatch(
-  arena: Arena,
-  batch: PackedBatch,
-  maxPositions: number,
-  vocabSize: number,
-): BatchTensors {
+export function uploadBatch(arena: Arena, batch: PackedBatch, shard: Shard): BatchTensors {
+  const { maxPositions, vocabSize, slidingWindow } = shard.config;
   const positions = positionsOf(batch, maxPositions, vocabSize);
-  const { kvRange, qRange } = causalRanges(batch.cuSeqlens);
+  const { kvRange, qRange } = causalRanges(batch.cuSeqlens, slidingWindow);
   const t = batch.tokens.length;
+  const headRows = makeHeadRows(arena, shard, t);
   return {
     t,
     tokens: batch.tokens,
@@ -77,5 +90,6 @@ export function uploadBatch(
     positionIds: arena.fromHost(positions, [t], 'i32'),
     kvRange: arena.fromHost(kvRange, [t, 2], 'u32'),
     qRange: arena.fromHost(qRange, [t, 2], 'u32'),
+    ...(headRows ? { headRows } : {}),
   };
 }

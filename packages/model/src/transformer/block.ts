@@ -6,6 +6,14 @@
 import { Arena, type Ops, type Strided, type Tensor } from '@realhf/api';
 
 import type { BatchTensors } from './batch.js';
+import {
+  headsView,
+  makeQkNormed,
+  normHeads,
+  normHeadsBackward,
+  type HeadRows,
+  type QkNormed,
+} from './head-norms.js';
 import type { Shard } from './shard.js';
 
 /** Where keys and values of a block are kept during generation: rows of nKvHeads·headDim. */
@@ -20,6 +28,8 @@ export interface BlockSaved {
   readonly stats1: Tensor;
   readonly n1: Tensor;
   readonly qkv: Tensor;
+  /** Of models that norm heads. */
+  readonly normed: QkNormed | undefined;
   readonly attn: Tensor;
   readonly lse: Tensor;
   readonly x1: Tensor;
@@ -76,14 +86,14 @@ export class Block {
     };
   }
 
-  /** q, k, v as columns of the fused projection. */
-  qkvViews(qkv: Tensor): QkvViews {
+  /** q, k, v as columns of the fused projection; q and k from elsewhere where their heads are normed. */
+  qkvViews(qkv: Tensor, normed?: { readonly q: Tensor; readonly k: Tensor }): QkvViews {
     const { nHeads, nKvHeads } = this.shard.heads;
     const d = this.shard.config.headDim;
     const stride = (nHeads + 2 * nKvHeads) * d;
     return {
-      q: { tensor: qkv, offset: 0, stride },
-      k: { tensor: qkv, offset: nHeads * d, stride },
+      q: normed ? headsView(normed.q, nHeads, d) : { tensor: qkv, offset: 0, stride },
+      k: normed ? headsView(normed.k, nKvHeads, d) : { tensor: qkv, offset: nHeads * d, stride },
       v: { tensor: qkv, offset: (nHeads + nKvHeads) * d, stride },
     };
   }
@@ -95,28 +105,33 @@ export class Block {
     return this.shard.heads.nHeads * this.shard.config.headDim;
   }
 
-  /** norm, projection and rotation; `positions` as in Ops.rope. */
+  /** norm, projection, norms of heads and rotation; `positions` as in Ops.rope. The result is where the views say. */
   project(
     x: Tensor,
     n1: Tensor,
     stats1: Tensor,
     qkv: Tensor,
     positions: { tensor: Tensor; stride?: number; offset?: number },
-  ): void {
+    heads: { readonly headRows?: HeadRows; readonly normed?: QkNormed | undefined } = {},
+  ): QkvViews {
     this.norm('attn.ln', x, n1, stats1);
     this.shard.linear(n1, this.name('attn.qkv'), qkv);
-    this.rope(qkv, positions, false);
+    const { headRows, normed } = heads;
+    if (headRows && normed) normHeads(this.shard, this.layer, qkv, headRows, normed);
+    const views = this.qkvViews(qkv, normed && { q: normed.q.out, k: normed.k.out });
+    this.rope(views, x.shape[0]!, positions, false);
+    return views;
   }
   private rope(
-    qkv: Tensor,
+    { q, k }: QkvViews,
+    rows: number,
     positions: { tensor: Tensor; stride?: number; offset?: number },
     inverse: boolean,
   ): void {
     if (!this.cosSin) return;
-    const { q, k } = this.qkvViews(qkv);
     const { headDim } = this.shard.config;
     const common = {
-      rows: qkv.shape[0]!,
+      rows,
       headDim,
       rotaryDim: headDim,
       positions: positions.tensor,
@@ -204,8 +219,16 @@ export class Block {
     const pre = a.empty([t, this.preWidth]);
     const act = a.empty([t, this.inner]);
     const x2 = out.empty([t, h]);
-    this.project(x, n1, stats1, qkv, { tensor: batch.positionIds });
-    const views = this.qkvViews(qkv);
+    const normed = makeQkNormed(a, this.shard, t);
+    const { headRows } = batch;
+    const views = this.project(
+      x,
+      n1,
+      stats1,
+      qkv,
+      { tensor: batch.positionIds },
+      headRows ? { headRows, normed } : {},
+    );
     if (options.cache && options.cacheRows) {
       const columns = this.shard.heads.nKvHeads * this.shard.config.headDim;
       this.ops.scatterRows({
@@ -234,7 +257,7 @@ export class Block {
     await this.attnOutput(x, attn, x1);
     await this.mlp(x1, n2, stats2, pre, act, x2);
     if (options.train)
-      return { x: x2, saved: { x, stats1, n1, qkv, attn, lse, x1, stats2, n2, pre, act } };
+      return { x: x2, saved: { x, stats1, n1, qkv, normed, attn, lse, x1, stats2, n2, pre, act } };
     a.release();
     return { x: x2 };
   }
@@ -262,8 +285,13 @@ export class Block {
     const dAttn = a.empty([t, this.attnWidth]);
     this.shard.linearBackward(saved.attn, this.name('attn.o'), dx, dAttn);
     const dqkv = a.empty([t, this.qkvWidth]);
-    const views = this.qkvViews(saved.qkv);
-    const d = this.qkvViews(dqkv);
+    const { normed } = saved;
+    const views = this.qkvViews(saved.qkv, normed && { q: normed.q.out, k: normed.k.out });
+    const dNormed = normed && {
+      q: a.empty(normed.q.out.shape),
+      k: a.empty(normed.k.out.shape),
+    };
+    const d = this.qkvViews(dqkv, dNormed);
     this.ops.attentionBackward({
       ...views,
       ...this.attentionSpec(),
@@ -278,7 +306,9 @@ export class Block {
       dk: d.k,
       dv: d.v,
     });
-    this.rope(dqkv, { tensor: batch.positionIds }, true);
+    this.rope(d, t, { tensor: batch.positionIds }, true);
+    if (normed && dNormed)
+      normHeadsBackward(this.shard, this.layer, normed, batch.headRows!, dNormed, dqkv);
     this.shard.linearBackward(saved.n1, this.name('attn.qkv'), dqkv, dn);
     await this.shard.allReduce(dn);
     this.normBackward('attn.ln', saved.x, saved.stats1, dn, dx);

@@ -1,13 +1,21 @@
 /**
  * After the last backward of a step, gradients of what several ranks hold are made equal: KV heads shared by
- * tensor-parallel ranks (each saw only its own q heads), and a tied embedding on the first and last stage.
- * Norms and row-parallel biases need nothing: their gradients are the same on every rank already.
+ * tensor-parallel ranks (each saw only its own q heads), norms of heads (each rank saw its own heads), and a tied
+ * embedding on the first and last stage. Other norms and row-parallel biases need nothing: their gradients are the same
+ * on every rank already.
  */
 import type { Stage } from './stage.js';
 
 export async function syncGradients(model: Stage): Promise<void> {
   await syncSharedKv(model);
+  await syncHeadNorms(model);
   await syncTiedEmbedding(model);
+}
+
+async function syncHeadNorms(model: Stage): Promise<void> {
+  for (const { spec } of model.locals)
+    if (/\.attn\.[qk]_norm\.weight$/.test(spec.name))
+      await model.shard.allReduce(model.shard.g(spec.name));
 }
 
 async function syncSharedKv(model: Stage): Promise<void> {
