@@ -9,7 +9,7 @@ import {
   type Ops,
   type Tokenizer,
 } from '@realhf/api';
-import { ReaLModel } from '@realhf/model';
+import { hfFamilies, ReaLModel } from '@realhf/model';
 import {
   loadTokenizer,
   readCheckpointConfig,
@@ -106,7 +106,8 @@ export async function loadModel(
 
 function checkFamily(config: ModelConfig, options: FrozenModelOptions, role: string): void {
   const wanted = options.type._class;
-  if (wanted !== null && wanted !== config.family) {
+  // By the family and not by its name: codellama is llama's.
+  if (wanted !== null && hfFamilies.get(wanted) !== hfFamilies.get(config.family)) {
     throw new ConfigError(
       `${role}.type._class is '${wanted}', its config.json says '${config.family}'; leave it out or use another checkpoint`,
     );

@@ -25,7 +25,7 @@ export function initialState(
 }
 
 /**
- * Cache rows that each sequence attends in each decode step, u32 [steps, rows, 2]: the state's range moved along with
+ * Cache rows that each sequence attends in each decode step, u32 [rows, steps, 2]: the state's range moved along with
  * the window. A finished sequence's state stands still and its ranges here don't; nothing of it is used any more.
  */
 export function windowRanges(
@@ -40,7 +40,10 @@ export function windowRanges(
     for (let s = 0; s < rows; s++) {
       const position = cuSeqlens[s + 1]! - cuSeqlens[s]! + step;
       const first = s * cacheLen;
-      out.set([first + windowBegin(position, window), first + position + 1], 2 * (step * rows + s));
+      out.set(
+        [first + windowBegin(position, window), first + position + 1],
+        2 * (s * steps + step),
+      );
     }
   }
   return out;

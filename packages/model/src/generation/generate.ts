@@ -83,7 +83,7 @@ function decodeRanges(
 ): Tensor | undefined {
   if (slidingWindow === undefined || slidingWindow >= cacheLen || steps === 0) return undefined;
   const ranges = windowRanges(cuSeqlens, cacheLen, steps, slidingWindow);
-  return arena.fromHost(ranges, [steps, cuSeqlens.length - 1, 2], 'u32');
+  return arena.fromHost(ranges, [cuSeqlens.length - 1, steps, 2], 'u32');
 }
 
 function checkLengths(cuSeqlens: Int32Array, maxNew: number, maxPositions: number): number {
@@ -299,7 +299,11 @@ class Decoder {
     const columns = shard.heads.nKvHeads * config.headDim;
     const heads = this.headRows ? { headRows: this.headRows, normed: this.normed } : {};
     const range = this.ranges
-      ? { kvRange: this.ranges, kvRangeOffset: 2 * (logStep - 1) * this.rows }
+      ? {
+          kvRange: this.ranges,
+          kvRangeStride: 2 * this.ranges.shape[1]!,
+          kvRangeOffset: 2 * (logStep - 1),
+        }
       : { kvRange: state, kvRangeStride: stateWidth, kvRangeOffset: 3 };
     await embed(shard, this.sampler.tokens, positions, a);
     for (const [i, block] of this.model.blocks.entries()) {

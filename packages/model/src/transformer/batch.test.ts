@@ -34,7 +34,7 @@ it('decoding attends as many keys as training, in the cache of its sequence', ()
       ls.forEach((length, s) => {
         const { kvRange } = causalRanges(Int32Array.of(0, length + steps), window);
         for (let step = 0; step < steps; step++) {
-          const at = 2 * (step * ls.length + s);
+          const at = 2 * (s * steps + step);
           const [begin, end] = kvRange.subarray(2 * (length + step));
           expect([...ranges.subarray(at, at + 2)]).toEqual([
             s * cacheLen + begin!,

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { llamaConfig } from '../params/test-configs.js';
 import { ropeFrequencies, ropeTable } from './rope-table.js';
 
-/** Frequencies of a head of 16 that transformers 5.17 computes (in f32). */
+/** Frequencies of a head of 16 that transformers 5.24 computes (in f32). */
 const yarns: readonly [string, Partial<RopeConfig>, readonly number[]][] = [
   [
     'whole bounds',
