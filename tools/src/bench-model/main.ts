@@ -73,7 +73,9 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
     device: gpu.device,
     adapter: gpu.adapterName,
     isCpu: gpu.isCpu,
-    ...(values.precision === 'f16' ? { matmulPrecision: 'f16' as const } : {}),
+    ...(values.precision === 'f16'
+      ? { matmulPrecision: 'f16' as const, adapterInfo: gpu.info }
+      : {}),
   });
   const [batch, promptLen, newTokens] = [
     Number(values.batch),
@@ -110,7 +112,7 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
   });
 
   console.log(
-    `${gpu.adapterName}, ${gpu.driver}; ${values.shape}: ${(nParams / 1e6).toFixed(1)} M parameters, matmul ${values.precision}, ${batch} × (${promptLen} + ${newTokens}) tokens`,
+    `${gpu.adapterName}, ${gpu.driver}; ${values.shape}: ${(nParams / 1e6).toFixed(1)} M parameters, matmul ${ops.recorder.f16Matmul ? 'f16' : 'f32'}, ${batch} × (${promptLen} + ${newTokens}) tokens`,
   );
 
   async function time(

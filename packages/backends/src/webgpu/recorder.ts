@@ -29,6 +29,8 @@ export interface RecorderOptions {
    * Default 'f32'.
    */
   readonly matmulPrecision?: 'f32' | 'f16' | undefined;
+  /** What the adapter told of itself; default the device's own. */
+  readonly adapterInfo?: GPUAdapterInfo;
 }
 
 export class Recorder {
@@ -62,7 +64,8 @@ export class Recorder {
     this.device = device;
     this.adapter = options.adapter;
     this.isCpu = options.isCpu;
-    this.f16Matmul = options.matmulPrecision === 'f16' && supportsF16Matmul(device);
+    this.f16Matmul =
+      options.matmulPrecision === 'f16' && supportsF16Matmul(device, options.adapterInfo);
     this.pool = new BufferPool(device, (e) => (this.failure ??= e));
     this.paramBuffer = device.createBuffer({
       size: slotBytes * slots,

@@ -26,9 +26,15 @@ export function subgroupMatrixConfigs(info: GPUAdapterInfo): readonly SubgroupMa
 /** Workgroup memory of the largest tile of ops/matmul/f16.wgsl: two of 128×72 f16 and 8 patches of 16×20 f32. */
 const f16TileBytes = 2 * 128 * 72 * 2 + 8 * 16 * 20 * 4;
 
-/** Can this device run the f16 matmul: 16×16×16 with f16 operands and f32 sums, subgroups of 32, room for its tiles? */
-export function supportsF16Matmul(device: GPUDevice): boolean {
-  const { adapterInfo, features, limits } = device;
+/**
+ * Can this device run the f16 matmul: 16×16×16 with f16 operands and f32 sums, subgroups of 32, room for its tiles?
+ * `adapterInfo` is the adapter's: Dawn lists matrix shapes there, not on the device.
+ */
+export function supportsF16Matmul(
+  device: GPUDevice,
+  adapterInfo: GPUAdapterInfo = device.adapterInfo,
+): boolean {
+  const { features, limits } = device;
   return (
     features.has('shader-f16') &&
     features.has(subgroupMatrixFeature) &&

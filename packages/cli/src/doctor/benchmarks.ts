@@ -34,6 +34,7 @@ export async function matmul(gpu: OpenedGpu, precision: 'f32' | 'f16'): Promise<
     adapter: gpu.adapterName,
     isCpu: gpu.isCpu,
     matmulPrecision: precision,
+    adapterInfo: gpu.info,
   });
   const ops = new WebGpuOps(recorder);
   const largest = gpu.isCpu ? 256 : 4096;

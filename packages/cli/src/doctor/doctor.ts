@@ -77,7 +77,9 @@ export async function examine(adapter?: AdapterChoice): Promise<DoctorReport> {
   };
   const computes = gpu.kind !== 'null';
   const f32 = computes ? await attempt(() => matmul(gpu, 'f32')) : undefined;
-  const f16 = supportsF16Matmul(gpu.device) ? await attempt(() => matmul(gpu, 'f16')) : undefined;
+  const f16 = supportsF16Matmul(gpu.device, gpu.info)
+    ? await attempt(() => matmul(gpu, 'f16'))
+    : undefined;
   const copy = computes ? await attempt(() => copyBandwidth(gpu)) : undefined;
   gpu.device.destroy();
   const { info } = gpu;

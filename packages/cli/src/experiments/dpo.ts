@@ -20,7 +20,7 @@ export async function runDpo(
   const { tokenizer, limits } = await roleText(config.actor, 'actor');
   const pairs = { ...config.dataset, valid_path: null, valid_bs_n_seqs: 1 };
   const data = openRwPairs(pairs, tokenizer, seed, limits);
-  return withOps(opened, async (device) => {
+  return withOps(opened, config, async (device) => {
     const load = (role: 'actor' | 'ref') =>
       loadModel(device.ops, { role, options: config[role], isCritic: false, seed });
     const actor = await load('actor');

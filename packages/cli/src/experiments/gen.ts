@@ -59,7 +59,7 @@ export async function runGen(
     file?.checkAgainst(items.flatMap((item) => item.ids));
     const began = performance.now();
     const job: Job = { config, context, tokenizer, items, texts, file, notes };
-    const answers = await withOps(opened, (device) => answerAll(job, device));
+    const answers = await withOps(opened, config, (device) => answerAll(job, device));
     const interrupted = answers < items.length;
     context.stderr.write(
       interrupted

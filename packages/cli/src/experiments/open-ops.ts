@@ -2,30 +2,41 @@
 import { WebGpuOps } from '@realhf/backends';
 import { openGpu, type OpenedGpu, type OpenGpuOptions } from '@realhf/backends/node';
 
+import type { CommonConfig } from '../options/schemas/common.js';
+
 export interface OpenedOps {
   readonly ops: WebGpuOps;
   readonly gpu: OpenedGpu;
 }
 
 /** Opens the adapter of `$REALHF_ADAPTER`, else the best there is. Throws DeviceError telling what was tried and what to install. */
-export async function openOps(options: OpenGpuOptions = {}): Promise<OpenedOps> {
+export async function openOps(
+  options: OpenGpuOptions = {},
+  matmulPrecision: 'f32' | 'f16' = 'f32',
+): Promise<OpenedOps> {
   const gpu = await openGpu({ resolveFrom: [import.meta.url], ...options });
-  return {
-    ops: new WebGpuOps({ device: gpu.device, adapter: gpu.adapterName, isCpu: gpu.isCpu }),
-    gpu,
-  };
+  const { device, adapterName: adapter, isCpu, info: adapterInfo } = gpu;
+  return { ops: new WebGpuOps({ device, adapter, isCpu, matmulPrecision, adapterInfo }), gpu };
 }
 
 /** Calls `use` with an opened device, or with one that is opened for it and destroyed after it, failed or not. */
 export async function withOps<T>(
   opened: OpenedOps | undefined,
+  { matmul_precision: precision }: Pick<CommonConfig, 'matmul_precision'>,
   use: (device: OpenedOps) => Promise<T>,
 ): Promise<T> {
   if (opened) return use(opened);
-  const device = await openOps();
+  const device = await openOps({}, precision);
+  if (precision === 'f16' && !device.ops.recorder.f16Matmul) warn(device.gpu.adapterName);
   try {
     return await use(device);
   } finally {
     device.ops.destroy();
   }
+}
+
+function warn(adapter: string): void {
+  process.stderr.write(
+    `note: matmul_precision=f16 needs f16 matrix units, which ${adapter} lacks; f32 is used\n`,
+  );
 }

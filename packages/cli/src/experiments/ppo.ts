@@ -1,22 +1,14 @@
 /** `real ppo`: RLHF with an actor, a critic, a reference and a reward model, as six model function calls. */
-import { ConfigError, normalizeGeneration } from '@realhf/api';
 import { ppoMFCNames, ppoMFCs } from '@realhf/dataflow';
 
 import { openPrompts } from '../data/from-options.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { ppoSchema, type PpoConfig } from '../options/schemas/ppo.js';
-import { requireOneDevice } from './layout.js';
+import { microbatchesByName, requireOneDevice, requireOneVocabulary } from './layout.js';
 import { loadModel, roleText, type LoadedModel } from './load-model.js';
+import { recordsMask } from './logits-mask.js';
 import { withOps, type OpenedOps } from './open-ops.js';
 import { runExperiment, type ExperimentResult } from './run-experiment.js';
-
-/** Whether sampling can remove tokens: then the filter travels with the sequences. */
-function recordsMask(config: PpoConfig, vocab: number): boolean {
-  const g = normalizeGeneration(config.ppo.gen);
-  return (
-    !g.greedy && !g.force_no_logits_mask && (g.top_p < 1 || g.top_k < vocab || g.min_new_tokens > 0)
-  );
-}
 
 export async function runPpo(
   config: PpoConfig,
@@ -30,7 +22,7 @@ export async function runPpo(
     ...limits,
     newTokens: config.ppo.gen.max_new_tokens,
   });
-  return withOps(opened, async (device) => {
+  return withOps(opened, config, async (device) => {
     const load = async (
       key: 'actor' | 'critic' | 'ref' | 'rew',
       role: string,
@@ -48,14 +40,8 @@ export async function runPpo(
     const critic = await load('critic', 'critic', config.seed + 1);
     const ref = await load('ref', 'ref', config.seed);
     const reward = await load('rew', 'reward', config.seed + 1);
-    for (const { role, model } of [critic, ref, reward]) {
-      if (model.config.vocabSize !== actor.model.config.vocabSize) {
-        throw new ConfigError(
-          `${role} has a vocabulary of ${model.config.vocabSize}, the actor of ${actor.model.config.vocabSize}; all four models must share one tokenizer`,
-        );
-      }
-    }
-    const logitsMask = recordsMask(config, actor.model.config.vocabSize);
+    requireOneVocabulary(actor, [critic, ref, reward]);
+    const logitsMask = recordsMask(config.ppo.gen, actor.model.config.vocabSize);
     return runExperiment(
       {
         config,
@@ -68,11 +54,7 @@ export async function runPpo(
             output_scaling: config.ppo.reward_output_scaling,
             output_bias: config.ppo.reward_output_bias,
           },
-          nMbs: Object.fromEntries(
-            ppoMFCNames.flatMap((name) =>
-              config[name].n_mbs === null ? [] : [[name, config[name].n_mbs]],
-            ),
-          ),
+          nMbs: microbatchesByName(ppoMFCNames, config),
         }),
         datasetKeys: ['packed_prompts'],
         nSeqs: config.dataset.train_bs_n_seqs,

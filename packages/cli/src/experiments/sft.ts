@@ -18,7 +18,7 @@ export async function runSft(
   requireOneDevice({ allocation: config.allocation });
   const { tokenizer, limits } = await roleText(config.model, 'model');
   const data = openPromptAnswer(config.dataset, tokenizer, config.seed, limits);
-  return withOps(opened, async (device) => {
+  return withOps(opened, config, async (device) => {
     const loaded = await loadModel(device.ops, {
       role: 'model',
       options: config.model,

@@ -9,7 +9,7 @@ import { openGpu } from '../../node/open-gpu.js';
 import { Recorder } from '../../webgpu/recorder.js';
 import { supportsF16Matmul } from '../../webgpu/subgroup-matrix.js';
 import { f16Matmul, f16PlanFor, f16Tiles, type F16Plan, type F16Tile } from './f16.js';
-import { gpuMatmul, gpuTileFor, gpuTiles, largeTile, type GpuTile } from './gpu.js';
+import { gpuMatmul, gpuTileFor, gpuTiles, type GpuTile } from './gpu.js';
 import { matmulProblem } from './problem.js';
 
 const emulated = process.argv.includes('--emulated');
@@ -17,7 +17,7 @@ const timing = !process.argv.includes('--check') && !emulated;
 const checking = !process.argv.includes('--time');
 const gpu = await openGpu();
 const r = new Recorder({ device: gpu.device, adapter: gpu.adapterName, isCpu: false });
-const hasF16 = emulated || supportsF16Matmul(gpu.device);
+const hasF16 = emulated || supportsF16Matmul(gpu.device, gpu.info);
 console.log(`${gpu.adapterName}, f16 matrices: ${hasF16}`);
 
 type Run = (args: MatmulArgs) => void;
@@ -41,8 +41,8 @@ const f16Runs = f16Tiles
         [`f16 ${packed ? 'packed' : 'staged'} ${f16Name(tile)}`, f16Run({ tile, packed })] as const,
     ),
   );
-const f32Runs = [largeTile, ...(emulated ? gpuTiles.slice(4) : gpuTiles)].map(
-  (t) => [`f32 ${t.rows * t.ty}×${8 * t.tx}${t.large ? ' large' : ''}`, f32Run(t)] as const,
+const f32Runs = (emulated ? gpuTiles.slice(-1) : gpuTiles).map(
+  (t) => [`f32 ${t.rows * t.ty}×${8 * t.tx}`, f32Run(t)] as const,
 );
 
 // ---- inputs -------------------------------------------------------------------------------------------

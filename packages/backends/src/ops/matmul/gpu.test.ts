@@ -40,6 +40,6 @@ onAdapters((r, name) => {
 test('tiles shrink until they fill the card', () => {
   const p = { transA: false, transB: true, aRow: 0, aCol: 1, bRow: 1, bCol: 0, k: 64 };
   expect(gpuTileFor({ ...p, m: 4096, n: 4096 })).toBe(gpuTiles[0]);
-  expect(gpuTileFor({ ...p, m: 64, n: 32000 })).toBe(gpuTiles[1]);
-  expect(gpuTileFor({ ...p, m: 1, n: 64 })).toBe(gpuTiles[4]);
+  expect(gpuTileFor({ ...p, m: 64, n: 5632 })).toBe(gpuTiles[3]);
+  expect(gpuTileFor({ ...p, m: 1, n: 64 })).toBe(gpuTiles[3]);
 });

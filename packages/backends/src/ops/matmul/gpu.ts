@@ -7,7 +7,6 @@ import type { MatmulArgs, Tensor } from '@realhf/api';
 import type { Recorder } from '../../webgpu/recorder.js';
 import { reduceColumns } from '../bias/bias.js';
 import { addressingOf, addressings, matmulFields } from './addressing.js';
-import largeSource from './gpu-large.wgsl';
 import gpuSource from './gpu.wgsl';
 import type { MatmulProblem } from './problem.js';
 import tileSource from './tile.wgsl';
@@ -17,23 +16,20 @@ export interface GpuTile {
   readonly rows: 4 | 8;
   readonly tx: number;
   readonly ty: number;
-  /** The kernel of gpu-large.wgsl, which has this one size. */
-  readonly large?: boolean;
 }
 
 const blockK = 16;
-/** From the most work per byte to the most workgroups: 128×128, 64×128, 64×64, 32×64, 16×64. */
+/** From the most work per byte to the most workgroups: 128×128, 64×128, 64×64, 32×64. */
 export const gpuTiles: readonly GpuTile[] = [
   { rows: 8, tx: 16, ty: 16 },
   { rows: 8, tx: 16, ty: 8 },
   { rows: 8, tx: 8, ty: 8 },
   { rows: 4, tx: 8, ty: 8 },
-  { rows: 4, tx: 8, ty: 4 },
 ];
-/** 128×128 with fetches ahead. */
-export const largeTile: GpuTile = { rows: 8, tx: 16, ty: 16, large: true };
-/** Workgroups that fill the card (an H100 has 132 multiprocessors). */
-const enough = 128;
+/** Workgroups that fill the card: about three for each of an H100's 132 multiprocessors, found by timing. */
+const enough = 400;
+/** Workgroups that a product split over k is cut into. */
+const enoughSplit = 128;
 
 const constants = ({ rows, tx, ty }: GpuTile, transA: boolean, transB: boolean) => ({
   ROWS: rows,
@@ -52,16 +48,6 @@ const kernels = addressings(
     [0, 1, 2, 3].map((bits) => constants(tile, (bits & 1) !== 0, (bits & 2) !== 0)),
   ),
 );
-const largeConstants = (transA: boolean, transB: boolean) => ({
-  BK: blockK,
-  TRANS_A: transA ? 1 : 0,
-  TRANS_B: transB ? 1 : 0,
-});
-const largeKernels = addressings(
-  'matmul_gpu_large',
-  [largeSource],
-  [0, 1, 2, 3].map((bits) => largeConstants((bits & 1) !== 0, (bits & 2) !== 0)),
-);
 
 /** Tiles along n and m. */
 const tilesOf = (p: MatmulProblem, { rows, tx, ty }: GpuTile): [number, number] => [
@@ -69,26 +55,29 @@ const tilesOf = (p: MatmulProblem, { rows, tx, ty }: GpuTile): [number, number] 
   Math.ceil(p.m / (rows * ty)),
 ];
 
-/** The first tile not mostly below the last row that makes enough workgroups, or the last. All give the same bits. */
+/** The first tile that makes enough workgroups, or the last. All give the same bits. */
 export function gpuTileFor(p: MatmulProblem): GpuTile {
-  const fits = (t: GpuTile) =>
-    t.rows * t.ty < 2 * p.m && tilesOf(p, t)[0] * tilesOf(p, t)[1] >= enough;
+  const fits = (t: GpuTile) => tilesOf(p, t)[0] * tilesOf(p, t)[1] >= enough;
   return gpuTiles.find(fits) ?? gpuTiles.at(-1)!;
+}
+
+/** Weight gradients may split k instead, so they take a large tile wherever the weight has one. */
+export function gradientTileFor(p: MatmulProblem): GpuTile {
+  return p.m >= 512 && p.n >= 512 ? gpuTiles[0]! : gpuTiles[2]!;
 }
 
 /** Runs of k for a weight gradient: as many as fill the card, of at least 256 each. Depends on the sizes alone. */
 export function gpuSplits(args: MatmulArgs, p: MatmulProblem, tile: GpuTile): number {
   if (!p.transA || p.transB || !args.accumulate || args.bias) return 1;
   const [x, y] = tilesOf(p, tile);
-  return Math.max(1, Math.min(Math.ceil(enough / (x * y)), Math.floor(p.k / 256), 64));
+  return Math.max(1, Math.min(Math.ceil(enoughSplit / (x * y)), Math.floor(p.k / 256), 64));
 }
 
-/** Weight gradients prefer a large tile and split k instead; the others take the tile that fills the card. */
 export function gpuMatmul(
   r: Recorder,
   args: MatmulArgs,
   p: MatmulProblem,
-  tile = p.transA ? gpuTiles[2]! : gpuTileFor(p),
+  tile = p.transA ? gradientTileFor(p) : gpuTileFor(p),
 ): void {
   const splits = gpuSplits(args, p, tile);
   const chunk = Math.ceil(Math.ceil(p.k / splits) / blockK) * blockK;
@@ -114,8 +103,8 @@ function launch(
 ): void {
   const [x, y] = tilesOf(p, tile);
   r.run(
-    (tile.large ? largeKernels : kernels)[addressingOf(p)]!,
-    tile.large ? largeConstants(p.transA, p.transB) : constants(tile, p.transA, p.transB),
+    kernels[addressingOf(p)]!,
+    constants(tile, p.transA, p.transB),
     [out, args.a, args.b, args.bias ?? args.b],
     matmulFields(args, p, chunk),
     [x, y, parts],

@@ -40,6 +40,12 @@ export const commonShape = {
     .nonnegative()
     .default(1)
     .describe('of initial weights, data order and sampling'),
+  matmul_precision: z
+    .enum(['f32', 'f16'])
+    .default('f32')
+    .describe(
+      'f16: matrix products of f16 operands with f32 sums, where the adapter has matrix units',
+    ),
   recover_mode: z
     .enum(['disabled', 'auto', 'resume'])
     .default('disabled')
