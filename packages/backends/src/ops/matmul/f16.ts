@@ -146,7 +146,7 @@ export function f16PlanFor(p: MatmulProblem): F16Plan {
   const fits = (t: F16Tile) =>
     16 * t.subsM * t.tm < 2 * p.m && tilesOf(p, t)[0] * tilesOf(p, t)[1] >= enough;
   const tile = p.transA ? f16Tiles[0]! : (f16Tiles.find(fits) ?? f16Tiles.at(-1)!);
-  return { tile, packed: p.m >= 256 && p.n >= 256 && p.k >= 256 };
+  return { tile, packed: p.m >= 512 && p.n >= 512 && p.k >= 256 };
 }
 
 /** Runs of k for a weight gradient: as many as fill the card, of at least 512 each. */
