@@ -2,6 +2,7 @@
 import { doctorCommand } from './doctor/command.js';
 import { dpoCommand } from './experiments/dpo.js';
 import { genCommand } from './experiments/gen.js';
+import { grpoCommand } from './experiments/grpo.js';
 import { ppoCommand } from './experiments/ppo.js';
 import { rwCommand } from './experiments/rw.js';
 import { sftCommand } from './experiments/sft.js';
@@ -14,6 +15,7 @@ export const commands: readonly Command[] = [
   sftCommand,
   rwCommand,
   ppoCommand,
+  grpoCommand,
   dpoCommand,
   genCommand,
   doctorCommand,

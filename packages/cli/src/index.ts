@@ -5,6 +5,7 @@ export * from './options/schemas/common.js';
 export * from './options/schemas/dataset.js';
 export * from './options/schemas/dpo.js';
 export * from './options/schemas/gen.js';
+export * from './options/schemas/grpo.js';
 export * from './options/schemas/mfc.js';
 export * from './options/schemas/model.js';
 export * from './options/schemas/ppo.js';

@@ -1,4 +1,5 @@
 export * from './algorithms/dpo.js';
+export * from './algorithms/grpo.js';
 export * from './algorithms/ppo.js';
 export * from './algorithms/rw.js';
 export * from './algorithms/sft.js';

@@ -32,10 +32,12 @@ export { registerInterfaces } from './interfaces/register.js';
 export { SftInterface } from './interfaces/sft.js';
 export { PairedRewardInterface } from './interfaces/paired-rw.js';
 export { DpoInterface, dpoOptionsSchema, type DpoInterfaceOptions } from './interfaces/dpo.js';
+export { GrpoInterface, type GrpoInterfaceOptions } from './interfaces/grpo.js';
 export { PpoActorInterface, type PpoInterfaceOptions } from './interfaces/ppo-actor.js';
 export { PpoCriticInterface, type PpoCriticOptions } from './interfaces/ppo-critic.js';
 export { rollout, type RolloutOptions } from './interfaces/rollout.js';
 export { dpoLoss, type DpoLossOptions } from './losses/dpo.js';
+export { grpoLoss, type GrpoLossOptions, type LossAveraging } from './losses/grpo.js';
 export { pairedRewardLoss } from './losses/paired-rw.js';
 export {
   ppoActorLoss,
@@ -44,6 +46,8 @@ export {
   type PpoCriticLossOptions,
 } from './losses/ppo.js';
 export { sftLoss } from './losses/sft.js';
+export { grpoOptionsSchema, grpoPpoOptionsSchema, type GrpoOptions } from './grpo/options.js';
+export { prepareGrpo, type PreparedGrpo } from './grpo/prepare.js';
 export { gae, type GaeInput } from './ppo/gae.js';
 export { KlController, type KlControllerOptions } from './ppo/kl-controller.js';
 export { PpoMemory, type PpoState } from './ppo/memory.js';

@@ -18,6 +18,11 @@ export function trainable(model: Model): TrainEngine {
   return model.engine;
 }
 
+/** Seed of a generate call: a prompt that comes again in a later step draws anew. */
+export function samplingSeed(model: Model): number {
+  return (model.seed + Math.imul(model.version.globalStep + 1, 0x9e3779b1)) | 0;
+}
+
 /** Stats of a loss over a dataset, weighted by the loss's own weight. */
 export async function evaluateLoss(
   model: Model,

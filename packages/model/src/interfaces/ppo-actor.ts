@@ -14,6 +14,7 @@ import { ppoActorLoss } from '../losses/ppo.js';
 import { PpoMemory, type PpoState } from '../ppo/memory.js';
 import { ppoOptionsSchema } from '../ppo/options.js';
 import { validVocabRatio } from '../ppo/vocab-ratio.js';
+import { samplingSeed } from './common.js';
 import { trainMinibatches } from './minibatches.js';
 import { rollout } from './rollout.js';
 
@@ -50,8 +51,7 @@ export class PpoActorInterface implements ModelInterface {
       ...call,
       eosTokenId: tokenizer.eosTokenId,
       padTokenId: tokenizer.padTokenId,
-      // A prompt that comes again in a later step draws anew.
-      seed: (model.seed + Math.imul(model.version.globalStep + 1, 0x9e3779b1)) | 0,
+      seed: samplingSeed(model),
     });
     return rollout(input, out, {
       logitsMask: logitsMask && !gen.force_no_logits_mask,

@@ -2,6 +2,7 @@
 import { interfaces } from '@realhf/api';
 
 import { DpoInterface } from './dpo.js';
+import { GrpoInterface } from './grpo.js';
 import { PairedRewardInterface } from './paired-rw.js';
 import { PpoActorInterface } from './ppo-actor.js';
 import { PpoCriticInterface } from './ppo-critic.js';
@@ -11,11 +12,12 @@ const builtIn = {
   sft: () => new SftInterface(),
   paired_rw: (args: Readonly<Record<string, unknown>>) => new PairedRewardInterface(args),
   dpo: (args: Readonly<Record<string, unknown>>) => new DpoInterface(args),
+  grpo: (args: Readonly<Record<string, unknown>>) => new GrpoInterface(args),
   ppo_actor: (args: Readonly<Record<string, unknown>>) => new PpoActorInterface(args),
   ppo_critic: (args: Readonly<Record<string, unknown>>) => new PpoCriticInterface(args),
 };
 
-/** Registers sft, paired_rw, dpo, ppo_actor and ppo_critic; again does nothing. */
+/** Registers sft, paired_rw, dpo, grpo, ppo_actor and ppo_critic; again does nothing. */
 export function registerInterfaces(): void {
   for (const [name, factory] of Object.entries(builtIn)) interfaces.register(name, factory);
 }

@@ -7,17 +7,29 @@ import type { Loss, Stats } from '@realhf/api';
 
 import { count } from './masks.js';
 
-export interface PpoActorLossOptions {
+export interface EarlyStopOptions {
+  /** Skip the step when the mean ratio exceeds it; null: never. */
+  readonly earlyStopImpRatio: number | null;
+  /** Skip the step when |mean (new − old)| exceeds it; null: never. */
+  readonly earlyStopKl: number | null;
+}
+
+/** A reason not to take the step, from a loss's mean stats. */
+export function earlyStop(o: EarlyStopOptions, stats: Stats): string | undefined {
+  if (o.earlyStopImpRatio !== null && stats.importance_weight! > o.earlyStopImpRatio)
+    return `importance ratio ${stats.importance_weight!} > ${o.earlyStopImpRatio}`;
+  if (o.earlyStopKl !== null && Math.abs(stats.ppo_approx_kl!) > o.earlyStopKl)
+    return `approximate KL ${stats.ppo_approx_kl!} > ${o.earlyStopKl}`;
+  return undefined;
+}
+
+export interface PpoActorLossOptions extends EarlyStopOptions {
   readonly epsClip: number;
   /** The one that generation used: the ratio compares like with like. */
   readonly temperature: number;
   readonly logitsMask: boolean;
   /** Added as −coefficient · entropy. */
   readonly entropyCoeff?: number;
-  /** Skip the step when the mean ratio exceeds it; null: never. */
-  readonly earlyStopImpRatio: number | null;
-  /** Skip the step when |mean (new − old)| exceeds it; null: never. */
-  readonly earlyStopKl: number | null;
 }
 
 export function ppoActorLoss(o: PpoActorLossOptions): Loss {
@@ -64,13 +76,7 @@ export function ppoActorLoss(o: PpoActorLossOptions): Loss {
         },
       };
     },
-    skipStep(stats: Stats) {
-      if (o.earlyStopImpRatio !== null && stats.importance_weight! > o.earlyStopImpRatio)
-        return `importance ratio ${stats.importance_weight!} > ${o.earlyStopImpRatio}`;
-      if (o.earlyStopKl !== null && Math.abs(stats.ppo_approx_kl!) > o.earlyStopKl)
-        return `approximate KL ${stats.ppo_approx_kl!} > ${o.earlyStopKl}`;
-      return undefined;
-    },
+    skipStep: (stats: Stats) => earlyStop(o, stats),
   };
 }
 
