@@ -19,6 +19,8 @@
 const ROWS = 4u * RG;
 // Rows of the shared column tiles are one vec4 longer, so that neighbours lie in different banks.
 const PITCH = D4 + 1u;
+// Vec4s of a column tile that a lane brings; they are fetched a tile ahead.
+const FETCH = (BK * D4 + WG - 1u) / WG;
 const LOG2E = 1.4426950408889634;
 
 // Rows: queries and dOut, or keys and values, turned so that four rows make a vec4.
@@ -153,13 +155,29 @@ fn dq(
   let v_base = params.v_offset + kv_head * D4;
   var o: array<vec4f, 4u * CV>;
   for (var i = 0u; i < 4u * CV; i++) { o[i] = vec4f(); }
+  var ahead_a: array<vec4f, FETCH>;
+  var ahead_b: array<vec4f, FETCH>;
+  for (var n = 0u; n < FETCH && keys.x < keys.y; n++) {
+    let i = lane + n * WG;
+    let key = min(keys.x + i / D4, keys.y - 1u);
+    ahead_a[n] = k[k_base + key * params.k_stride + i % D4];
+    ahead_b[n] = v[v_base + key * params.v_stride + i % D4];
+  }
   for (var s0 = keys.x; s0 < keys.y; s0 += BK) {
-    for (var i = lane; i < BK * D4; i += WG) {
-      let key = min(s0 + i / D4, keys.y - 1u);
-      column_a[(i / D4) * PITCH + i % D4] = k[k_base + key * params.k_stride + i % D4];
-      column_b[(i / D4) * PITCH + i % D4] = v[v_base + key * params.v_stride + i % D4];
+    for (var n = 0u; n < FETCH; n++) {
+      let i = lane + n * WG;
+      if (i < BK * D4) {
+        column_a[(i / D4) * PITCH + i % D4] = ahead_a[n];
+        column_b[(i / D4) * PITCH + i % D4] = ahead_b[n];
+      }
     }
     workgroupBarrier();
+    for (var n = 0u; n < FETCH; n++) {
+      let i = lane + n * WG;
+      let key = min(s0 + BK + i / D4, keys.y - 1u);
+      ahead_a[n] = k[k_base + key * params.k_stride + i % D4];
+      ahead_b[n] = v[v_base + key * params.v_stride + i % D4];
+    }
     if (lane < RG * KS) {
       for (var j = 0u; j < TC; j++) {
         let column = s_kg + KS * j;
@@ -233,13 +251,22 @@ fn dkv(
     dk[i] = vec4f();
     dv[i] = vec4f();
   }
+  var ahead_a: array<vec4f, FETCH>;
+  var ahead_b: array<vec4f, FETCH>;
+  for (var n = 0u; n < FETCH && h_begin < h_end && queries.x < queries.y; n++) {
+    let i = lane + n * WG;
+    let t = min(queries.x + i / D4, params.t_q - 1u);
+    ahead_a[n] = q[params.q_offset + t * params.q_stride + h_begin * D4 + i % D4];
+    ahead_b[n] = d_out[(t * params.n_heads + h_begin) * D4 + i % D4];
+  }
   for (var h = h_begin; h < h_end; h++) {
     for (var t0 = queries.x; t0 < queries.y; t0 += BK) {
-      for (var i = lane; i < BK * D4; i += WG) {
-        let t = min(t0 + i / D4, params.t_q - 1u);
-        let c = i % D4;
-        column_a[(i / D4) * PITCH + c] = q[params.q_offset + t * params.q_stride + h * D4 + c];
-        column_b[(i / D4) * PITCH + c] = d_out[(t * params.n_heads + h) * D4 + c];
+      for (var n = 0u; n < FETCH; n++) {
+        let i = lane + n * WG;
+        if (i < BK * D4) {
+          column_a[(i / D4) * PITCH + i % D4] = ahead_a[n];
+          column_b[(i / D4) * PITCH + i % D4] = ahead_b[n];
+        }
       }
       for (var j = lane; j < BK; j += WG) {
         var range = vec2u(0xffffffffu, 0u);
@@ -253,6 +280,16 @@ fn dkv(
         column_facts[j] = facts;
       }
       workgroupBarrier();
+      // The next tile is of the same head, or the first of the next one.
+      let same = t0 + BK < queries.y;
+      let next_h = select(min(h + 1u, h_end - 1u), h, same);
+      let next_t = select(queries.x, t0 + BK, same);
+      for (var n = 0u; n < FETCH; n++) {
+        let i = lane + n * WG;
+        let t = min(next_t + i / D4, params.t_q - 1u);
+        ahead_a[n] = q[params.q_offset + t * params.q_stride + next_h * D4 + i % D4];
+        ahead_b[n] = d_out[(t * params.n_heads + next_h) * D4 + i % D4];
+      }
       if (lane < RG * KS) {
         for (var j = 0u; j < TC; j++) {
           let column = s_kg + KS * j;

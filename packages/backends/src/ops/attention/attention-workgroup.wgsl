@@ -14,6 +14,8 @@ const LOWEST = -3.4028234e38;
 const ROWS = 4u * RG;
 // Rows of the shared key tile are one vec4 longer, so that neighbouring keys lie in different banks.
 const PITCH = D4 + 1u;
+// Vec4s of a tile that a lane brings; they are fetched a phase ahead.
+const FETCH = (BK * D4 + WG - 1u) / WG;
 
 var<workgroup> q4: array<vec4f, 4u * D4 * RG>;
 var<workgroup> tile: array<vec4f, BK * PITCH>;
@@ -115,6 +117,11 @@ fn main(
   var o: array<vec4f, 4u * CV>;
   for (var i = 0u; i < 4u * CV; i++) { o[i] = vec4f(); }
 
+  var ahead: array<vec4f, FETCH>;
+  for (var n = 0u; n < FETCH && facts.x < facts.y; n++) {
+    let i = lane + n * WG;
+    ahead[n] = k[k_base + min(facts.x + i / D4, facts.y - 1u) * params.k_stride + i % D4];
+  }
   for (var s0 = facts.x; s0 < facts.y; s0 += BK) {
     if (facts.z != 0u) {
       if (lane == 0u) { atomicStore(&any_covered, 0u); }
@@ -133,12 +140,20 @@ fn main(
       workgroupBarrier();
       if (lane == 0u) { shared_any = atomicLoad(&any_covered); }
       if (workgroupUniformLoad(&shared_any) == 0u) { continue; }
+      for (var n = 0u; n < FETCH; n++) {
+        let i = lane + n * WG;
+        ahead[n] = k[k_base + min(s0 + i / D4, facts.y - 1u) * params.k_stride + i % D4];
+      }
     }
-    for (var i = lane; i < BK * D4; i += WG) {
-      let key = min(s0 + i / D4, facts.y - 1u);
-      tile[(i / D4) * PITCH + i % D4] = k[k_base + key * params.k_stride + i % D4];
+    for (var n = 0u; n < FETCH; n++) {
+      let i = lane + n * WG;
+      if (i < BK * D4) { tile[(i / D4) * PITCH + i % D4] = ahead[n]; }
     }
     workgroupBarrier();
+    for (var n = 0u; n < FETCH; n++) {
+      let i = lane + n * WG;
+      ahead[n] = v[v_base + min(s0 + i / D4, facts.y - 1u) * params.v_stride + i % D4];
+    }
 
     var t: array<vec4f, TC>;
     if (lane < RG * KS) {
@@ -180,13 +195,20 @@ fn main(
         p4[(s_kg + KS * j) * RG + s_rg] = select(p, vec4f(), t[j] == vec4f(LOWEST));
       }
     }
-    for (var i = lane; i < BK * D4; i += WG) {
-      let key = min(s0 + i / D4, facts.y - 1u);
-      var x = v[v_base + key * params.v_stride + i % D4];
-      if (facts.z != 0u) { x = select(vec4f(), x, covered[key - s0] != 0u); }
-      tile[(i / D4) * PITCH + i % D4] = x;
+    for (var n = 0u; n < FETCH; n++) {
+      let i = lane + n * WG;
+      if (i < BK * D4) {
+        // Covered or not is known by key; those past the end repeat the last one.
+        let key = min(i / D4, facts.y - 1u - s0);
+        let bad = facts.z != 0u && covered[key] == 0u;
+        tile[(i / D4) * PITCH + i % D4] = select(ahead[n], vec4f(), bad);
+      }
     }
     workgroupBarrier();
+    for (var n = 0u; n < FETCH; n++) {
+      let i = lane + n * WG;
+      ahead[n] = k[k_base + min(s0 + BK + i / D4, facts.y - 1u) * params.k_stride + i % D4];
+    }
     if (lane < RG * KV) {
       let fade = fade4[o_rg];
       sum *= fade;

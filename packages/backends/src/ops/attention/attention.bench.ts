@@ -17,7 +17,7 @@ export interface Shape {
 }
 
 /** `queries` last tokens of each sequence attend causally. */
-function inputs(r: Recorder, s: Shape, queries: number): AttentionBackwardArgs {
+export function attentionInputs(r: Recorder, s: Shape, queries: number): AttentionBackwardArgs {
   const rand = random(1);
   const { sequences: N, length: L, nHeads: H, nKvHeads: G, headDim: D } = s;
   const [tQ, tKv] = [N * queries, N * L];
@@ -70,7 +70,7 @@ export function trainingBenches(s: Shape): Bench[] {
       name: `attention ${name(s)}`,
       flops: 4 * pairs * s.headDim,
       setup: (r) => {
-        const a = inputs(r, s, s.length);
+        const a = attentionInputs(r, s, s.length);
         return () => {
           attention(r, a);
         };
@@ -81,7 +81,7 @@ export function trainingBenches(s: Shape): Bench[] {
       // Two products recomputed in each of dq and dkv, one for dq, two for dk and dv.
       flops: 14 * pairs * s.headDim,
       setup: (r) => {
-        const a = inputs(r, s, s.length);
+        const a = attentionInputs(r, s, s.length);
         attention(r, a);
         return () => {
           attentionBackward(r, a);
@@ -97,7 +97,7 @@ export const decodeBench = (s: Shape): Bench => ({
   flops: 4 * s.sequences * s.length * s.nHeads * s.headDim,
   bytes: 8 * s.sequences * s.length * s.nKvHeads * s.headDim,
   setup: (r) => {
-    const a = inputs(r, s, 1);
+    const a = attentionInputs(r, s, 1);
     return () => {
       attention(r, a);
     };
