@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { modelName, type MFCDef } from '@realhf/api';
 import { describe, expect, it } from 'vitest';
 import { dpoMFCs } from './algorithms/dpo.js';
+import { grpoMFCs } from './algorithms/grpo.js';
 import { ppoMFCs } from './algorithms/ppo.js';
 import { rwMFCs } from './algorithms/rw.js';
 import { sftMFCs } from './algorithms/sft.js';
@@ -71,6 +72,18 @@ describe('buildGraph', () => {
       [2, [{ type: 'offload' }], false],
       [undefined, undefined, undefined],
     ]);
+  });
+
+  it('builds grpo: four calls, the mask only where generation records one', () => {
+    const of = (logitsMask: boolean) =>
+      buildGraph(grpoMFCs({ nSeqs: 2, logitsMask }), { datasetKeys: ['packed_prompts'] });
+    const graph = of(true);
+    expect(graph.order).toEqual(['actor_gen', 'rew_inf', 'ref_inf', 'actor_train']);
+    expect(graph.nodes.get('actor_train')!.parents).toEqual(['actor_gen', 'rew_inf', 'ref_inf']);
+    expect(graph.consumers.get('packed_logits_mask')).toEqual(['ref_inf', 'actor_train']);
+    expect(of(false).consumers.has('packed_logits_mask')).toBe(false);
+    const hooked = grpoMFCs({ nSeqs: 2, logitsMask: false, offload: { ref: true, reward: true } });
+    expect(hooked.flatMap((m) => (m.postHooks ? [m.name] : []))).toEqual(['rew_inf', 'ref_inf']);
   });
 
   it('sets hooks of offload and of the moving reference', () => {

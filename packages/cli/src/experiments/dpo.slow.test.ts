@@ -39,8 +39,8 @@ const run = async (trial: string, ...more: string[]) => {
 
 describe('real dpo', () => {
   it('starts at log 2 with margin 0 and learns which answer is the better one', async () => {
-    const steps = await run('learns', 'exp_ctrl.total_train_epochs=6');
-    expect(steps).toHaveLength(24);
+    const steps = await run('learns', 'exp_ctrl.total_train_epochs=4');
+    expect(steps).toHaveLength(16);
     expect(steps[0]!.loss).toBeCloseTo(Math.log(2), 10);
     expect(steps[0]!.margin).toBe(0);
     const last = steps.at(-1)!;

@@ -54,18 +54,15 @@ describe('real grpo', () => {
     // Unfiltered: top_p would leave a sharp policy one token, and a KL of 0 over it.
     const steps = await run(
       'learns',
-      'exp_ctrl.total_train_epochs=6',
+      'exp_ctrl.total_train_epochs=4',
       'group_size=8',
       'actor.optimizer.lr=0.02',
       'ppo.kl_ctl=0.01',
       'ppo.gen.top_p=1',
     );
-    expect(steps).toHaveLength(24);
+    expect(steps).toHaveLength(16);
     const reward = steps.map((s) => s.task_reward!);
     const spread = mean(steps.slice(0, 4).map((s) => s.group_std!));
-    console.log(
-      JSON.stringify(steps.map((s) => [s.task_reward, s.kl, s.entropy, s.valid_vocab_ratio])),
-    );
     expect(mean(reward.slice(-4)) - mean(reward.slice(0, 4))).toBeGreaterThan(spread);
     expect(steps.at(-1)!.kl).toBeGreaterThan(0.1);
   });

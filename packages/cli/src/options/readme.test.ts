@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { parseOptions, splitArguments } from './parse.js';
 import { dpoSchema } from './schemas/dpo.js';
 import { genSchema } from './schemas/gen.js';
+import { grpoSchema } from './schemas/grpo.js';
 import { ppoSchema } from './schemas/ppo.js';
 import { rwSchema } from './schemas/rw.js';
 import { sftSchema } from './schemas/sft.js';
@@ -15,6 +16,7 @@ it.each([
   ['rw', rwSchema],
   ['ppo', ppoSchema],
   ['dpo', dpoSchema],
+  ['grpo', grpoSchema],
   ['gen', genSchema],
 ])('real %s of the README', (name, schema) => {
   const line = new RegExp(`^real ${name} ((?:.*\\\\\\n)+.*)$`, 'm').exec(readme)?.[1];

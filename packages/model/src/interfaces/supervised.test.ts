@@ -103,7 +103,7 @@ describe('registerInterfaces', () => {
   it('registers all, and may be called again', () => {
     registerInterfaces();
     registerInterfaces();
-    for (const name of ['sft', 'paired_rw', 'dpo', 'ppo_actor', 'ppo_critic'])
+    for (const name of ['sft', 'paired_rw', 'dpo', 'grpo', 'ppo_actor', 'ppo_critic'])
       expect(interfaces.get(name)({}), name).toBeTypeOf('object');
   });
 });
