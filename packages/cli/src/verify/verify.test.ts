@@ -1,14 +1,14 @@
 import { fileURLToPath } from 'node:url';
 
 import { WebGpuOps } from '@realhf/backends';
-import { openGpu, type AdapterChoice } from '@realhf/backends/node';
+import { openGpu, testAdapters } from '@realhf/backends/node';
 import { expect, test } from 'vitest';
 
 import { verify, verifyPasses } from './verify.js';
 
 const golden = fileURLToPath(new URL('../../../model/src/__fixtures__/golden/', import.meta.url));
 
-for (const adapter of ['swiftshader', 'system-software'] satisfies AdapterChoice[]) {
+for (const adapter of await testAdapters()) {
   test(`golden checkpoints on ${adapter}`, async () => {
     const gpu = await openGpu({ adapter });
     const ops = new WebGpuOps({ device: gpu.device, adapter: gpu.adapterName, isCpu: gpu.isCpu });
