@@ -67,7 +67,7 @@ export interface AttentionBackwardArgs extends AttentionArgs {
 export interface LogProbArgs {
   /** [rows, vocab]. */
   readonly logits: Tensor;
-  /** i32 [rows]; a negative label (not on this vocab shard, or none) yields logProb 0 with `partial`. */
+  /** i32 [rows]; a negative label (not on this vocab shard, or none) yields logProb 0; its row's gradient keeps −dLogProb·p, which a vocab shard needs. */
   readonly labels: Tensor;
   readonly temperature: number;
   /** u32 [rows, ⌈vocab/32⌉] bitmask, bit set = token kept; absent = all kept. */
@@ -308,7 +308,7 @@ export interface Ops {
   }): void;
   /** out[slot] = Σ x² in a fixed order (out f32 [≥ slot+1]). */
   sumSquares(x: Tensor, out: Tensor, slot: number): void;
-  /** stats f32 [2] = (‖g‖, factor): norm = √Σ squares[0…count), factor = min(1, maxNorm/(norm+1e-6)); scale multiplies both first. */
+  /** norm [1] = √Σ squares[0…count), factor [1] = min(1, maxNorm/(norm+1e-6)): the global-norm clip, without a readback. */
   clipFactor(args: {
     readonly squares: Tensor;
     readonly count: number;

@@ -63,11 +63,6 @@ export async function roleText(
   return { tokenizer, limits };
 }
 
-/** The tokenizer of a role. */
-export async function roleTokenizer(options: FrozenModelOptions, role: string): Promise<Tokenizer> {
-  return (await roleText(options, role)).tokenizer;
-}
-
 /** Loads or initialises a role's weights; every role and seed gives the same values in every layout. */
 export async function loadModel(
   ops: Ops,
