@@ -26,6 +26,7 @@ import {
   type HeadRows,
   type QkNormed,
 } from '../transformer/head-norms.js';
+import { gatherColumns } from '../transformer/shard.js';
 import type { Stage } from '../transformer/stage.js';
 import { collectOutput } from './collect.js';
 import { initialState, stateWidth, windowRanges } from './decode-state.js';
@@ -149,7 +150,7 @@ class Sampler {
     let logits = local;
     if (groups.tp && groups.tpSize > 1) {
       logits = ops.empty([this.rows, config.vocabSize]);
-      await gatherVocab(this.model, local, logits);
+      ops.write(logits, await gatherColumns(groups.tp, await ops.read(local), this.rows));
     }
     ops.sample({
       logits,
@@ -195,22 +196,6 @@ class Sampler {
       vocab: config.vocabSize,
     });
   }
-}
-
-async function gatherVocab(model: Stage, local: Tensor, out: Tensor): Promise<void> {
-  const { ops, groups } = model;
-  const [rows, n] = [local.shape[0]!, local.shape[1]!];
-  const mine = await ops.read(local);
-  const all = new Float32Array(mine.length * groups.tpSize);
-  await groups.tp!.allGather(mine, all);
-  const whole = new Float32Array(out.size);
-  for (let r = 0; r < groups.tpSize; r++) {
-    for (let i = 0; i < rows; i++) {
-      const from = r * mine.length + i * n;
-      whole.set(all.subarray(from, from + n), i * n * groups.tpSize + r * n);
-    }
-  }
-  ops.write(out, whole);
 }
 
 async function prefill(

@@ -11,7 +11,7 @@ import {
 } from '@realhf/api';
 
 import { headName } from './final-norm.js';
-import type { Shard } from './shard.js';
+import { gatherColumns, type Shard } from './shard.js';
 import { combineShards, localLabels, maskRows, vocabRows } from './vocab-rows.js';
 
 export interface HeadGrad {
@@ -237,15 +237,5 @@ export async function allLogits(
     ops.free(logits);
   }
   if (!groups.tp || groups.tpSize === 1) return local;
-  const all = new Float32Array(local.length * groups.tpSize);
-  await groups.tp.allGather(local, all);
-  const out = new Float32Array(all.length);
-  const vocab = vocabLocal * groups.tpSize;
-  for (let r = 0; r < groups.tpSize; r++) {
-    for (let i = 0; i < t; i++) {
-      const from = r * local.length + i * vocabLocal;
-      out.set(all.subarray(from, from + vocabLocal), i * vocab + r * vocabLocal);
-    }
-  }
-  return out;
+  return gatherColumns(groups.tp, local, t);
 }

@@ -134,3 +134,22 @@ export async function recvTensor(
   await comm.recv(from, host);
   ops.write(t, host);
 }
+
+/** A matrix cut into equal column blocks over a group, put together on every rank: [rows, columns of all ranks]. */
+export async function gatherColumns(
+  comm: Communicator,
+  local: Float32Array,
+  rows: number,
+): Promise<Float32Array> {
+  const all = new Float32Array(local.length * comm.size);
+  await comm.allGather(local, all);
+  const columns = local.length / rows;
+  const out = new Float32Array(all.length);
+  for (let r = 0; r < comm.size; r++) {
+    for (let i = 0; i < rows; i++) {
+      const from = r * local.length + i * columns;
+      out.set(all.subarray(from, from + columns), (i * comm.size + r) * columns);
+    }
+  }
+  return out;
+}
