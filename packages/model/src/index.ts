@@ -16,12 +16,15 @@ export {
   type Part,
   type Range,
 } from './params/tensor-slices.js';
+export type { ElementRange } from './params/local-runs.js';
 export { configFromHf, configToHf, familyOfHf, hfFamilies } from './hf/families.js';
 export type { HfConfig, HfFamily, TensorMapping } from './hf/family.js';
 export {
+  streamWeightsFromHf,
   weightsFromHf,
   weightsToHf,
   type HfTensor,
+  type StreamWeightsOptions,
   type TensorSource,
   type WeightsFromHfOptions,
 } from './hf/weights.js';

@@ -17,12 +17,14 @@ import {
   type PackedBatch,
   type ParallelGroups,
   type ParamSpec,
+  type ShardInterval,
   type ShardMap,
   type Tensor,
 } from '@realhf/api';
 
 import { generate } from './generation/generate.js';
 import { initStd, initValues } from './params/init.js';
+import { heldRanges, localRuns, type ElementRange } from './params/local-runs.js';
 import { shardMap } from './params/shard-map.js';
 import { paramSpecs } from './params/specs.js';
 import { uploadBatch, type BatchTensors } from './transformer/batch.js';
@@ -59,6 +61,7 @@ export class ReaLModel implements Stage {
   readonly shard: Shard;
   readonly blocks: readonly Block[];
   readonly logitsBytes: number;
+  private byParam: Map<string, ShardInterval[]> | undefined;
   private grads: readonly Tensor[] | undefined;
   private readonly cosSin: Tensor | undefined;
   private readonly checkpointing: boolean;
@@ -110,8 +113,32 @@ export class ReaLModel implements Stage {
       throw new ConfigError(
         `parameter '${name}' has ${spec?.size ?? 0} elements, got ${full.length}`,
       );
-    for (const p of this.locals)
-      if (p.spec.name === name) this.writeLocal(p, (begin, end) => full.subarray(begin, end));
+    this.loadRange(name, 0, full);
+  }
+
+  /** Overwrites what this rank holds of a parameter's elements from `begin` on. */
+  loadRange(name: string, begin: number, values: Float32Array): void {
+    const held = this.intervalsOf(name);
+    const base = this.specs.find((s) => s.name === name)?.offset ?? 0;
+    for (const run of localRuns(held, base, begin, values))
+      this.ops.write(this.params[run.segment]!, run.values, run.offset);
+  }
+
+  /** The elements of a parameter that this rank needs from a checkpoint, small gaps closed. */
+  heldRanges(name: string): readonly ElementRange[] {
+    return heldRanges(this.intervalsOf(name), this.specs.find((s) => s.name === name)?.offset ?? 0);
+  }
+
+  private intervalsOf(name: string): readonly ShardInterval[] {
+    if (!this.byParam) {
+      this.byParam = new Map();
+      for (const i of this.shardMap.intervals) {
+        const held = this.byParam.get(i.param);
+        if (held) held.push(i);
+        else this.byParam.set(i.param, [i]);
+      }
+    }
+    return this.byParam.get(name) ?? [];
   }
 
   /** One write per local tensor, put together from its intervals of the full one. */

@@ -15,6 +15,7 @@ import {
   readCheckpointConfig,
   readCheckpointDir,
   writeCheckpointDir,
+  type SaveDType,
 } from '@realhf/model/node';
 
 import type { ModelLimits } from '../data/limits.js';
@@ -87,11 +88,13 @@ export async function loadModel(
     const model = make(checkpoint.config);
     const fresh = isCritic && options.init_critic_from_actor;
     if (fresh) model.init(seed, (name) => name.endsWith('.head.weight'));
-    await checkpoint.load(
-      (name, full) => {
-        model.load(name, full);
+    await checkpoint.stream(
+      async (name, begin, values) => {
+        model.loadRange(name, begin, values);
+        // Waits for the upload: staging memory would otherwise hold the whole checkpoint.
+        await ops.sync();
       },
-      { initCriticFromActor: fresh },
+      { initCriticFromActor: fresh, ranges: (name) => model.heldRanges(name) },
     );
     return { role, model, tokenizerDir: dir };
   } finally {
@@ -110,11 +113,16 @@ function checkFamily(config: ModelConfig, options: FrozenModelOptions, role: str
 }
 
 /** Writes a model as a Hugging Face directory with its tokenizer. */
-export async function saveModel({ model, tokenizerDir }: LoadedModel, dir: string): Promise<void> {
+export async function saveModel(
+  { model, tokenizerDir }: LoadedModel,
+  dir: string,
+  dtype: SaveDType = 'f32',
+): Promise<void> {
   await writeCheckpointDir(dir, {
     config: model.config,
     getParam: (name) => model.dump(name),
     companionsFrom: tokenizerDir,
+    dtype,
     overwrite: true,
   });
 }

@@ -25,6 +25,7 @@ import {
   type StepRecord,
 } from '@realhf/dataflow';
 import { registerInterfaces } from '@realhf/model';
+import type { SaveDType } from '@realhf/model/node';
 
 import type { Checkpoint, CheckpointWriter } from '../checkpoint/store.js';
 import { MetricsWriter } from '../log/metrics-writer.js';
@@ -117,7 +118,9 @@ export async function runExperiment(e: Experiment, context: RunContext): Promise
     let last = run.resume;
     let steps = start;
     const save = async (step: number) => {
-      last = await run.checkpoints.save(step, (writer) => writeCheckpoint(writer, master, engines));
+      last = await run.checkpoints.save(step, (writer) =>
+        writeCheckpoint(writer, master, engines, e.config.save.dtype),
+      );
       progress.note(`saved ${last.path}`);
     };
     const stopping = () => {
@@ -223,11 +226,12 @@ async function writeCheckpoint(
   writer: CheckpointWriter,
   master: Master,
   engines: Engines,
+  dtype: SaveDType,
 ): Promise<void> {
   const optimizer: Record<string, { steps: number; segments: number }> = {};
   for (const [role, { trained, loaded }] of engines) {
     if (!trained) continue;
-    await saveModel(loaded, await writer.modelDir(role));
+    await saveModel(loaded, await writer.modelDir(role), dtype);
     const state = await trained.saveState();
     optimizer[role] = { steps: state.steps, segments: state.params.length };
     for (let i = 0; i < state.params.length; i++) {

@@ -4,6 +4,7 @@
  * Little-endian machines only, as every JavaScript engine of today is.
  */
 import { CheckpointError } from '@realhf/api';
+import { fromBf16, fromF16, toBf16, toF16 } from './half-floats.js';
 
 /** Bytes; as in the reference implementation. */
 export const maxHeaderBytes = 100_000_000;
@@ -141,10 +142,30 @@ function checkTiling(
     );
 }
 
+/** Types that are written. */
+export type WritableDType = 'F32' | 'F16' | 'BF16' | 'I32';
+
 export interface SafetensorsSpec {
   readonly name: string;
-  readonly dtype: 'F32' | 'I32';
+  readonly dtype: WritableDType;
   readonly shape: readonly number[];
+}
+
+/** Bytes of `elements` elements. */
+export function tensorBytes(dtype: SafetensorsDType, elements: number): number {
+  return dtypeBytes[dtype] * elements;
+}
+
+/** f32 or i32 values as bytes of `dtype`, rounded to nearest even: a view of `data` where nothing changes. */
+export function encodeTensor(
+  dtype: WritableDType,
+  data: Float32Array | Int32Array,
+): Uint8Array<ArrayBufferLike> {
+  if (dtype === 'F32' || dtype === 'I32')
+    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const half = new Uint16Array(data.length);
+  (dtype === 'F16' ? toF16 : toBf16)(data as Float32Array, half);
+  return new Uint8Array(half.buffer);
 }
 
 /** Length, JSON and padding to 8 bytes, for tensors that follow in the given order. */
@@ -156,7 +177,7 @@ export function encodeHeader(
   const header = [`"__metadata__":${JSON.stringify(metadata)}`];
   let at = 0;
   for (const { name, dtype, shape } of specs) {
-    const end = at + shape.reduce((a, b) => a * b, 4);
+    const end = at + shape.reduce((a, b) => a * b, dtypeBytes[dtype]);
     const entry = JSON.stringify({ dtype, shape, data_offsets: [at, end] });
     header.push(`${JSON.stringify(name)}:${entry}`);
     at = end;
@@ -183,13 +204,12 @@ export function decodeTensor(
     case 'I32':
       return new Int32Array(aligned.buffer, at, bytes.length / 4);
     case 'BF16': {
-      const half = new Uint16Array(aligned.buffer, at, bytes.length / 2);
-      const bits = new Uint32Array(half.length);
-      for (let i = 0; i < half.length; i++) bits[i] = half[i]! << 16;
-      return new Float32Array(bits.buffer);
+      const out = new Float32Array(bytes.length / 2);
+      fromBf16(new Uint16Array(aligned.buffer, at, out.length), out);
+      return out;
     }
     case 'F16':
-      return Float32Array.from(new Uint16Array(aligned.buffer, at, bytes.length / 2), halfToFloat);
+      return Float32Array.from(new Uint16Array(aligned.buffer, at, bytes.length / 2), fromF16);
     case 'I64':
       return narrow(new BigInt64Array(aligned.buffer, at, bytes.length / 8), what);
     default:
@@ -208,15 +228,6 @@ function narrow(wide: BigInt64Array, what: string): Int32Array {
     out[i] = Number(v);
   }
   return out;
-}
-
-function halfToFloat(h: number): number {
-  const sign = h & 0x8000 ? -1 : 1;
-  const exponent = (h >> 10) & 31;
-  const fraction = h & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
 function isDType(name: string): name is SafetensorsDType {

@@ -1,9 +1,10 @@
 /**
- * Weights between a Hugging Face checkpoint and our parameters, tensor by tensor: at most one full parameter and
- * one checkpoint tensor are in memory. The checkpoint is checked as a whole, names and shapes, before the first
- * value is read.
+ * Weights between a Hugging Face checkpoint and our parameters. Reading streams pieces of a few million elements,
+ * only those that are wanted; writing holds one full parameter. The checkpoint is checked as a whole, names and
+ * shapes, before the first value is read.
  */
 import { CheckpointError, type ModelConfig, type ParamSpec } from '@realhf/api';
+import type { ElementRange } from '../params/local-runs.js';
 import { paramSpecs } from '../params/specs.js';
 import { hfFamilies } from './families.js';
 import type { HfFamily, TensorMapping } from './family.js';
@@ -18,6 +19,8 @@ export interface TensorSource {
   shape(name: string): readonly number[] | undefined;
   /** Row-major values as f32. Throws CheckpointError. */
   read(name: string): Promise<Float32Array>;
+  /** Its elements begin ≤ i < end. A source without it is read tensor by tensor. */
+  readRange?(name: string, begin: number, end: number): Promise<Float32Array>;
 }
 
 export interface WeightsFromHfOptions {
@@ -34,31 +37,89 @@ export interface HfTensor {
   readonly data: Float32Array;
 }
 
+export interface StreamWeightsOptions extends WeightsFromHfOptions {
+  /** Elements of a parameter that are wanted, ascending and apart. Default: all. */
+  readonly ranges?: (param: string) => readonly ElementRange[];
+  /** Elements of a piece at most. Default 4 Mi (16 MiB as f32). */
+  readonly pieceElements?: number;
+}
+
 /**
- * Calls `onParam` with every parameter in full, in the order of the flat space. Throws CheckpointError naming the
- * tensors that are missing, unexpected or of another shape.
+ * Calls `onPart` with pieces of parameters, `values` being the elements from `begin` on, parameters in the order of
+ * the flat space and every wanted element once. Memory: one piece, or one tensor where the checkpoint stores it
+ * transposed. Throws CheckpointError naming the tensors that are missing, unexpected or of another shape.
  */
-export async function weightsFromHf(
+export async function streamWeightsFromHf(
   config: ModelConfig,
   source: TensorSource,
-  onParam: (param: string, full: Float32Array) => void | Promise<void>,
-  { initCriticFromActor = false, only = () => true }: WeightsFromHfOptions = {},
+  onPart: (param: string, begin: number, values: Float32Array) => void | Promise<void>,
+  options: StreamWeightsOptions = {},
 ): Promise<void> {
+  const { initCriticFromActor = false, only = () => true, pieceElements = 2 ** 22 } = options;
   const family = hfFamilies.get(config.family);
   const plan = resolve(family, config, source, initCriticFromActor);
   for (const spec of paramSpecs(config)) {
     const parts = plan.get(spec.name);
     if (!parts || !only(spec.name)) continue;
-    const first = parts[0]!;
-    let full: Float32Array;
-    if (parts.length === 1 && !first.mapping.transposed) full = await source.read(first.stored);
-    else {
-      full = new Float32Array(spec.size);
-      for (const { stored, mapping } of parts)
-        place(full, spec, mapping, await source.read(stored));
+    const wanted = options.ranges?.(spec.name) ?? [[0, spec.size] as const];
+    for (const { stored, mapping } of parts) {
+      const width = spec.size / spec.shape[0]!;
+      const first = mapping.rows[0] * width;
+      const last = mapping.rows[1] * width;
+      const here = wanted
+        .map(([a, b]) => [Math.max(a, first), Math.min(b, last)] as const)
+        .filter(([a, b]) => a < b);
+      if (here.length === 0) continue;
+      const readPart = await partReader(source, stored, mapping, width);
+      for (const [a, b] of here)
+        for (let at = a; at < b; at += pieceElements) {
+          const end = Math.min(at + pieceElements, b);
+          await onPart(spec.name, at, await readPart(at - first, end - first));
+        }
     }
-    await onParam(spec.name, full);
   }
+}
+
+/** Reads elements of a parameter's rows out of the tensor that stores them. */
+async function partReader(
+  source: TensorSource,
+  stored: string,
+  { rows: [begin, end], transposed }: TensorMapping,
+  width: number,
+): Promise<(from: number, to: number) => Promise<Float32Array>> {
+  if (!transposed && source.readRange) return (from, to) => source.readRange!(stored, from, to);
+  let whole = await source.read(stored);
+  if (transposed) {
+    const turned = new Float32Array(whole.length);
+    transpose(whole, width, end - begin, turned);
+    whole = turned;
+  }
+  return (from, to) => Promise.resolve(whole.subarray(from, to));
+}
+
+/** As `streamWeightsFromHf`, with every parameter in full; `onParam` may keep it. */
+export async function weightsFromHf(
+  config: ModelConfig,
+  source: TensorSource,
+  onParam: (param: string, full: Float32Array) => void | Promise<void>,
+  options: WeightsFromHfOptions = {},
+): Promise<void> {
+  const sizes = new Map(paramSpecs(config).map((s) => [s.name, s.size]));
+  let full = new Float32Array(0);
+  let filled = 0;
+  await streamWeightsFromHf(
+    config,
+    source,
+    async (param, begin, values) => {
+      if (filled === 0) full = new Float32Array(sizes.get(param)!);
+      full.set(values, begin);
+      filled += values.length;
+      if (filled < full.length) return;
+      filled = 0;
+      await onParam(param, full);
+    },
+    options,
+  );
 }
 
 /** The checkpoint's tensors one by one, from full parameters. */
@@ -146,19 +207,7 @@ function checkShape(
   );
 }
 
-/** Copies a checkpoint tensor into its rows of the full parameter. */
-function place(
-  full: Float32Array,
-  spec: ParamSpec,
-  { rows: [begin, end], transposed }: TensorMapping,
-  data: Float32Array,
-): void {
-  const width = spec.shape[1] ?? 1;
-  if (!transposed) full.set(data, begin * width);
-  else transpose(data, width, end - begin, full.subarray(begin * width, end * width));
-}
-
-/** The other way: a copy when transposed, else a view. */
+/** A parameter's rows as the checkpoint stores them: a copy when transposed, else a view. */
 function take(
   full: Float32Array,
   spec: ParamSpec,

@@ -6,6 +6,8 @@ import { CheckpointError } from '@realhf/api';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { paramSpecs } from '../params/specs.js';
 import { gpt2Config, llamaConfig } from '../params/test-configs.js';
+import { heldRanges, localRuns } from '../params/local-runs.js';
+import { shardMap } from '../params/shard-map.js';
 import { readCheckpointConfig, readCheckpointDir, writeCheckpointDir } from './checkpoint-dir.js';
 import { replaceDir } from './replace-dir.js';
 import { SafetensorsFile } from './safetensors.js';
@@ -63,6 +65,64 @@ describe.each(['llama', 'llama3-rope', 'gpt2'])('golden %s', (name) => {
     expect(await loadAll(dir)).toEqual({ config, params });
     const files = await readdir(dir);
     expect(files.includes('model.safetensors.index.json')).toBe(max < 5e9);
+  });
+
+  it.each(['f16', 'bf16'] as const)('is saved as %s, each value the nearest', async (dtype) => {
+    const { config, params } = await loadAll(golden(name));
+    await writeCheckpointDir(dir, { config, getParam: (p) => params.get(p)!, dtype });
+    const json = JSON.parse(await readFile(join(dir, 'config.json'), 'utf8')) as { dtype: string };
+    expect(json.dtype).toBe({ f16: 'float16', bf16: 'bfloat16' }[dtype]);
+    const unit = { f16: 2 ** -11, bf16: 2 ** -8 }[dtype];
+    for (const [param, values] of (await loadAll(dir)).params)
+      values.forEach((v, i) => {
+        const want = params.get(param)![i]!;
+        if (Math.abs(v - want) > Math.max(Math.abs(want) * unit, 2 ** -25))
+          expect(v).toBeCloseTo(want, 12);
+      });
+  });
+
+  it.each([
+    { tp: 1, pp: 1 },
+    { tp: 2, pp: 1 },
+    { tp: 2, pp: 2 },
+  ])('streams to each rank of $tp × $pp what it holds, in pieces', async ({ tp, pp }) => {
+    const { config, params } = await loadAll(golden(name));
+    const padded = { ...config };
+    const specs = new Map(paramSpecs(padded).map((s) => [s.name, s]));
+    const checkpoint = await readCheckpointDir(golden(name));
+    let read = 0;
+    for (let rank = 0; rank < tp * pp; rank++) {
+      const at = {
+        tp: { rank: rank % tp, size: tp },
+        pp: { rank: Math.floor(rank / tp), size: pp },
+      };
+      const { map } = shardMap(padded, at);
+      const of = (param: string) => map.intervals.filter((i) => i.param === param);
+      const segments = map.segmentSizes.map((n) => new Float32Array(n).fill(NaN));
+      await checkpoint.stream(
+        (param, begin, values) => {
+          expect(values.length).toBeLessThanOrEqual(100);
+          read += values.length;
+          for (const run of localRuns(of(param), specs.get(param)!.offset, begin, values))
+            segments[run.segment]!.set(run.values, run.offset);
+        },
+        {
+          ranges: (param) => heldRanges(of(param), specs.get(param)!.offset, 1),
+          pieceElements: 100,
+        },
+      );
+      for (const i of map.intervals) {
+        const begin = i.global - specs.get(i.param)!.offset;
+        expect(segments[i.segment]!.subarray(i.local, i.local + i.length)).toEqual(
+          params.get(i.param)!.subarray(begin, begin + i.length),
+        );
+      }
+    }
+    await checkpoint.close();
+    const total = [...specs.values()].reduce((n, s) => n + s.size, 0);
+    // Replicated tensors are read by every rank; cut ones once in all.
+    if (tp * pp === 1) expect(read).toBe(total);
+    else expect(read).toBeLessThan(tp * total);
   });
 
   it('keeps what config.json says', async () => {

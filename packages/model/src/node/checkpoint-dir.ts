@@ -7,9 +7,14 @@ import { join } from 'node:path';
 import { ConfigError, type ModelConfig } from '@realhf/api';
 import { z } from 'zod';
 import { configFromHf, configToHf } from '../hf/families.js';
-import { weightsFromHf, type WeightsFromHfOptions } from '../hf/weights.js';
+import {
+  streamWeightsFromHf,
+  weightsFromHf,
+  type StreamWeightsOptions,
+  type WeightsFromHfOptions,
+} from '../hf/weights.js';
 import { replaceDir } from './replace-dir.js';
-import { exists, openWeights, readJson, writeWeights } from './weights-dir.js';
+import { exists, openWeights, readJson, writeWeights, type SaveDType } from './weights-dir.js';
 
 /** Files beside the weights that a saved model takes along where its source has them. */
 export const companionFiles = [
@@ -57,6 +62,11 @@ export interface Checkpoint {
     onParam: (param: string, full: Float32Array) => void | Promise<void>,
     options?: WeightsFromHfOptions,
   ): Promise<void>;
+  /** Streams pieces of parameters, checked first: `values` are the elements from `begin` on. Throws CheckpointError. */
+  stream(
+    onPart: (param: string, begin: number, values: Float32Array) => void | Promise<void>,
+    options?: StreamWeightsOptions,
+  ): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -70,6 +80,7 @@ export async function readCheckpointDir(
   return {
     config,
     load: (onParam, loadOptions) => weightsFromHf(config, weights, onParam, loadOptions),
+    stream: (onPart, streamOptions) => streamWeightsFromHf(config, weights, onPart, streamOptions),
     close: () => weights.close(),
   };
 }
@@ -82,6 +93,8 @@ export interface WriteCheckpointOptions {
   readonly companionsFrom?: string;
   /** Bytes; default 5 GB. */
   readonly maxShardBytes?: number;
+  /** Default f32. f16 and bf16 take half the room and round to nearest. */
+  readonly dtype?: SaveDType;
   /** Replace an existing folder; otherwise that is an error. */
   readonly overwrite?: boolean;
 }
@@ -94,10 +107,12 @@ export async function writeCheckpointDir(
     getParam,
     companionsFrom,
     maxShardBytes = 5e9,
+    dtype = 'f32',
     overwrite = false,
   }: WriteCheckpointOptions,
 ): Promise<void> {
-  const json = configToHf(config);
+  const torch = { f32: 'float32', f16: 'float16', bf16: 'bfloat16' }[dtype];
+  const json = { ...configToHf(config), dtype: torch, torch_dtype: torch };
   await replaceDir(
     dir,
     async (temporary) => {
@@ -107,7 +122,7 @@ export async function writeCheckpointDir(
           const from = join(companionsFrom, name);
           if (await exists(from)) await copyFile(from, join(temporary, name));
         }
-      await writeWeights(temporary, config, getParam, maxShardBytes);
+      await writeWeights(temporary, config, getParam, { maxShardBytes, dtype });
     },
     { overwrite },
   );

@@ -16,4 +16,4 @@ export {
   type SafetensorsTensor,
 } from './safetensors.js';
 export { loadTokenizer } from './tokenizer.js';
-export { openWeights, writeWeights, type OpenWeights } from './weights-dir.js';
+export { openWeights, writeWeights, type OpenWeights, type SaveDType } from './weights-dir.js';

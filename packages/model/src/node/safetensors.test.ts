@@ -69,6 +69,26 @@ describe('reading', () => {
     await expect(readBack(one('F32', f32, 3), 'u')).rejects.toThrow(/no tensor 'u'; it has t/);
   });
 
+  it('reads a range of a tensor', async () => {
+    const data = Float32Array.from({ length: 100 }, (_, i) => i);
+    const path = join(dir, 'ranges.safetensors');
+    await writeSafetensors(path, {
+      a: { dtype: 'F32', shape: [3], data: new Float32Array(3) },
+      t: { dtype: 'BF16', shape: [10, 10], data },
+    });
+    const file = await SafetensorsFile.open(path);
+    try {
+      expect(await file.readFloat('t', 13, 17)).toEqual(data.subarray(13, 17));
+      expect(await file.readFloat('t', 99)).toEqual(data.subarray(99));
+      expect(await file.readFloat('t', 50, 50)).toHaveLength(0);
+      await expect(file.read('t', 90, 101)).rejects.toThrow(
+        /elements 90 to 101 of tensor 't', which has 100/,
+      );
+    } finally {
+      await file.close();
+    }
+  });
+
   it('names the file and the tensor that is wrong', async () => {
     const entry = (begin: number, end: number, shape = [(end - begin) / 4], dtype = 'F32') => ({
       dtype,

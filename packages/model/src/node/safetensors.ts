@@ -7,14 +7,19 @@ import { CheckpointError } from '@realhf/api';
 import {
   decodeTensor,
   encodeHeader,
+  encodeTensor,
   headerLength,
   parseHeader,
+  tensorBytes,
   type SafetensorsHeader,
   type SafetensorsSpec,
+  type WritableDType,
 } from '../hf/safetensors-format.js';
 
 /** Bytes per system call: Node refuses 2 GiB and more. */
 const chunkBytes = 2 ** 30;
+/** Elements encoded at a time, so that a tensor of another type needs no second copy of it. */
+const encodeElements = 2 ** 22;
 
 /** An open file; close it. */
 export class SafetensorsFile {
@@ -54,20 +59,27 @@ export class SafetensorsFile {
     return [...this.header.tensors.keys()];
   }
 
-  /** F32, F16 and BF16 as f32; I32 and I64 as i32. Throws CheckpointError. */
-  async read(name: string): Promise<Float32Array | Int32Array> {
+  /** F32, F16 and BF16 as f32; I32 and I64 as i32: all of it, or elements begin ≤ i < end. Throws CheckpointError. */
+  async read(name: string, begin = 0, end?: number): Promise<Float32Array | Int32Array> {
     const entry = this.header.tensors.get(name);
     if (!entry)
       throw new CheckpointError(
         `${this.path} has no tensor '${name}'; it has ${this.names().slice(0, 8).join(', ')}…`,
       );
-    const bytes = await readBytes(this.handle, entry.begin, entry.end - entry.begin, this.path);
+    const one = tensorBytes(entry.dtype, 1);
+    const first = entry.begin + begin * one;
+    const last = end === undefined ? entry.end : entry.begin + end * one;
+    if (first > last || last > entry.end)
+      throw new CheckpointError(
+        `${this.path}: asked for elements ${begin} to ${end} of tensor '${name}', which has ${(entry.end - entry.begin) / one}`,
+      );
+    const bytes = await readBytes(this.handle, first, last - first, this.path);
     return decodeTensor(entry.dtype, bytes, `${this.path}: tensor '${name}'`);
   }
 
   /** As `read`, but an integer tensor is an error. */
-  async readFloat(name: string): Promise<Float32Array> {
-    const data = await this.read(name);
+  async readFloat(name: string, begin = 0, end?: number): Promise<Float32Array> {
+    const data = await this.read(name, begin, end);
     if (data instanceof Float32Array) return data;
     throw new CheckpointError(`${this.path}: tensor '${name}' holds integers, asked for floats`);
   }
@@ -97,8 +109,9 @@ async function readBytes(
 }
 
 export interface SafetensorsTensor {
-  readonly dtype: 'F32' | 'I32';
+  readonly dtype: WritableDType;
   readonly shape: readonly number[];
+  /** Int32Array for I32, else f32 values, rounded to the type as they are written. */
   readonly data: Float32Array | Int32Array;
 }
 
@@ -126,11 +139,12 @@ export async function streamSafetensors(
     for (const [i, { name, dtype, shape }] of specs.entries()) {
       const data = await get(i);
       const size = shape.reduce((a, b) => a * b, 1);
-      if (data.length !== size || data instanceof Float32Array !== (dtype === 'F32'))
+      if (data.length !== size || data instanceof Int32Array !== (dtype === 'I32'))
         throw new CheckpointError(
           `${path}: tensor '${name}' is ${dtype} ${JSON.stringify(shape)}, its data are ${data.length} elements of ${data.constructor.name}`,
         );
-      await writeBytes(handle, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      for (let at = 0; at < size; at += encodeElements)
+        await writeBytes(handle, encodeTensor(dtype, data.subarray(at, at + encodeElements)));
     }
     await handle.sync();
   } finally {

@@ -6,6 +6,7 @@ import { access, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CheckpointError, type ModelConfig } from '@realhf/api';
 import { hfFamilies } from '../hf/families.js';
+import { tensorBytes } from '../hf/safetensors-format.js';
 import { weightsToHf, type HfTensor, type TensorSource } from '../hf/weights.js';
 import { SafetensorsFile, streamSafetensors } from './safetensors.js';
 
@@ -56,15 +57,17 @@ export async function openWeights(dir: string): Promise<OpenWeights> {
     await close();
     throw e;
   }
+  const fileOf = (name: string) => {
+    const file = where.get(name);
+    if (!file) throw new CheckpointError(`${dir} has no tensor '${name}'`);
+    return file;
+  };
   return {
     name: dir,
     names: () => [...where.keys()],
     shape: (name) => where.get(name)?.header.tensors.get(name)?.shape,
-    read: (name) => {
-      const file = where.get(name);
-      if (!file) throw new CheckpointError(`${dir} has no tensor '${name}'`);
-      return file.readFloat(name);
-    },
+    read: async (name) => fileOf(name).readFloat(name),
+    readRange: async (name, begin, end) => fileOf(name).readFloat(name, begin, end),
     close,
   };
 }
@@ -86,6 +89,10 @@ async function readIndex(path: string): Promise<Map<string, string>> {
   );
 }
 
+/** Type of saved weights; our own are f32, other types are rounded to nearest. */
+export type SaveDType = 'f32' | 'f16' | 'bf16';
+const hfDTypes = { f32: 'F32', f16: 'F16', bf16: 'BF16' } as const;
+
 /**
  * Writes the weights of a family's checkpoint into an existing folder, in one file or in shards of at most
  * `maxShardBytes` (a larger tensor has a shard of its own). `getParam` gives full parameters, each asked for once.
@@ -94,13 +101,17 @@ export async function writeWeights(
   dir: string,
   config: ModelConfig,
   getParam: (param: string) => Float32Array | Promise<Float32Array>,
-  maxShardBytes: number,
+  { maxShardBytes, dtype }: { maxShardBytes: number; dtype: SaveDType },
 ): Promise<void> {
-  const bytes = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 4);
+  const bytes = (shape: readonly number[]) =>
+    tensorBytes(
+      hfDTypes[dtype],
+      shape.reduce((a, b) => a * b, 1),
+    );
   const tensors = hfFamilies
     .get(config.family)
     .tensors(config)
-    .map((m) => ({ name: m.hf, dtype: 'F32' as const, shape: m.hfShape }));
+    .map((m) => ({ name: m.hf, dtype: hfDTypes[dtype], shape: m.hfShape }));
   const shards: (typeof tensors)[] = [];
   let used = Infinity;
   for (const t of tensors) {

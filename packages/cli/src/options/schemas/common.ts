@@ -46,6 +46,17 @@ export const commonShape = {
     .describe(
       'f16: matrix products of f16 operands with f32 sums, where the adapter has matrix units',
     ),
+  save: z
+    .object({
+      dtype: z
+        .enum(['f32', 'f16', 'bf16'])
+        .default('f32')
+        .describe(
+          'type of the weights in saved models; a resumed run goes on from f32 in any case',
+        ),
+    })
+    .prefault({})
+    .describe('saved models (Hugging Face directories)'),
   recover_mode: z
     .enum(['disabled', 'auto', 'resume'])
     .default('disabled')
