@@ -160,7 +160,7 @@ export function tensorBytes(dtype: SafetensorsDType, elements: number): number {
 export function encodeTensor(
   dtype: WritableDType,
   data: Float32Array | Int32Array,
-): Uint8Array<ArrayBufferLike> {
+): Uint8Array {
   if (dtype === 'F32' || dtype === 'I32')
     return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const half = new Uint16Array(data.length);
