@@ -1,5 +1,13 @@
 export * from './intervals.js';
 export * from './loopback.js';
+export { memoryNameResolve, MemoryNames } from './name-resolve/memory.js';
+export {
+  waitAll,
+  type AddOptions,
+  type NameResolve,
+  type WaitOptions,
+} from './name-resolve/name-resolve.js';
 export * from './realloc-execute.js';
 export * from './realloc-plan.js';
+export * from './staged.js';
 export * from './topology.js';

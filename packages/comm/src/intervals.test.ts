@@ -1,12 +1,13 @@
-/** Interval algebra against sets of elements. */
+/** Strided intervals against the map they come from, element by element. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { ShardMap } from '@realhf/api';
-import { disjointRuns, findRun, intersect, mergeAdjacent, totalElements } from './intervals.js';
+import { layout, shardMaps, testModel } from './__fixtures__/layouts.js';
+import { stridedIntervals } from './intervals.js';
 
 /** Any map: intervals in any order, over each other or apart, stored one after another with gaps. */
 const mapArb = fc
-  .array(fc.tuple(fc.nat(60), fc.nat(9), fc.nat(2), fc.nat(1)), { maxLength: 8 })
+  .array(fc.tuple(fc.nat(60), fc.nat(9), fc.constantFrom(0, 0, 0, 2), fc.nat(1)), { maxLength: 12 })
   .map((list): ShardMap => {
     const segmentSizes = [0, 0];
     const intervals = list.map(([global, length, gap, segment]) => {
@@ -16,67 +17,39 @@ const mapArb = fc
     });
     return { intervals, segmentSizes };
   });
-const places = (map: ShardMap) => {
-  const at = new Map<number, string[]>();
-  for (const i of map.intervals)
-    for (let e = 0; e < i.length; e++) {
-      const list = at.get(i.global + e) ?? [];
-      list.push(`${i.segment}:${i.local + e}`);
-      at.set(i.global + e, list);
-    }
-  return at;
-};
 
-it('disjointRuns hold every element once, where the map has it', () => {
+it('hold what the map holds, where it holds it', () => {
   fc.assert(
     fc.property(mapArb, (map) => {
-      const want = places(map);
-      const runs = disjointRuns(map);
-      const seen = new Set<number>();
-      for (const r of runs)
-        for (let e = 0; e < r.length; e++) {
-          expect(seen.has(r.global + e)).toBe(false);
-          seen.add(r.global + e);
-          expect(want.get(r.global + e)).toContain(`${r.segment}:${r.local + e}`);
-        }
-      expect(seen.size).toBe(want.size);
-      expect(totalElements(runs)).toBe(want.size);
-      for (let g = -1; g < 75; g++) {
-        const at = findRun(runs, g);
-        expect(at).toBe(runs.filter((r) => r.global <= g).length - 1);
-      }
+      const want = map.intervals.flatMap((i) =>
+        Array.from({ length: i.length }, (_, e) => [i.global + e, i.segment, i.local + e]),
+      );
+      const got = stridedIntervals(map).flatMap((i) =>
+        Array.from({ length: i.run * i.count }, (_, n) => {
+          const [k, e] = [Math.floor(n / i.run), n % i.run];
+          return [i.global + k * i.stride + e, i.segment, i.local + n];
+        }),
+      );
+      expect(got).toEqual(want);
     }),
   );
 });
 
-it('intersect is the intersection', () => {
-  fc.assert(
-    fc.property(mapArb, mapArb, (x, y) => {
-      const a = places(x);
-      const b = places(y);
-      const got: number[] = [];
-      for (const r of intersect(x, y))
-        for (let e = 0; e < r.length; e++) {
-          got.push(r.global + e);
-          expect(a.get(r.global + e)).toContain(`${r.a.segment}:${r.a.local + e}`);
-          expect(b.get(r.global + e)).toContain(`${r.b.segment}:${r.b.local + e}`);
-        }
-      expect(got).toEqual([...a.keys()].filter((g) => b.has(g)).sort((p, q) => p - q));
-    }),
-  );
-});
-
-it('merges what touches in both spaces and the same segment', () => {
-  const run = (global: number, local: number, length: number, segment = 0) => ({
-    global,
-    local,
-    length,
-    segment,
+it('are one per parameter, also for a matrix cut by columns', () => {
+  const model = testModel(2);
+  const map = shardMaps(model, 2, layout(1, 1, 4))[1]!;
+  expect(map.intervals.length).toBeGreaterThan(2 * 8);
+  expect(stridedIntervals(map).map((i) => i.param)).toEqual(model.map((p) => p.name));
+  expect(stridedIntervals(map).find((i) => i.param === '1.out')).toMatchObject({
+    run: 4,
+    stride: 16,
+    count: 8,
   });
-  expect(mergeAdjacent([run(0, 10, 2), run(2, 12, 3), run(5, 15, 0), run(5, 15, 1)])).toEqual([
-    run(0, 10, 6),
-  ]);
-  expect(mergeAdjacent([run(0, 0, 2), run(2, 3, 1)])).toHaveLength(2);
-  expect(mergeAdjacent([run(0, 0, 2), run(3, 2, 1)])).toHaveLength(2);
-  expect(mergeAdjacent([run(0, 0, 2), run(2, 2, 1, 1)])).toHaveLength(2);
+});
+
+it('lie in their segments', () => {
+  const interval = { param: 'p', global: 0, segment: 0, local: 4, length: 5 };
+  expect(() => stridedIntervals({ intervals: [interval], segmentSizes: [8] })).toThrow(
+    /'p' ends at 9 of segment 0, which has 8 elements/,
+  );
 });

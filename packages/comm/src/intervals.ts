@@ -1,110 +1,70 @@
 /**
- * Interval algebra on ShardMaps. A run says: elements [global, global + length) of the logical flat parameter space
- * lie at [local, local + length) of one segment of a rank. A ShardMap may list its intervals in any order; here they
- * are sorted by `global`, disjoint, and as long as they can be.
+ * Strided intervals of a ShardMap: `count` runs of `run` elements, the first at `global` of the logical flat parameter
+ * space, each next one `stride` further, stored one after another from `local` of a segment. A row-parallel matrix is one
+ * of these instead of one interval per row.
  */
 import { ConfigError } from '@realhf/api';
-import type { ShardMap } from '@realhf/api';
+import type { ShardInterval, ShardMap } from '@realhf/api';
 
 /** All in elements. */
-export interface Run {
+export interface StridedInterval {
+  readonly param: string;
   readonly global: number;
   readonly segment: number;
   readonly local: number;
-  readonly length: number;
+  readonly run: number;
+  /** From one run to the next in the flat space; equals `run` when count is 1. */
+  readonly stride: number;
+  readonly count: number;
 }
 
-/** A stretch of the flat space that two maps hold, and where each keeps it. */
-export interface SharedRun {
-  readonly global: number;
-  readonly length: number;
-  readonly a: { readonly segment: number; readonly local: number };
-  readonly b: { readonly segment: number; readonly local: number };
-}
+type Growing = { -readonly [K in keyof StridedInterval]: StridedInterval[K] };
 
-/** Elements of all runs. */
-export function totalElements(runs: readonly { readonly length: number }[]): number {
-  let n = 0;
-  for (const r of runs) n += r.length;
-  return n;
-}
-
-/** Joins runs that continue each other in both spaces; order is kept. */
-export function mergeAdjacent(runs: readonly Run[]): Run[] {
-  const out: Run[] = [];
-  for (const r of runs) {
-    if (r.length === 0) continue;
-    const last = out.at(-1);
-    if (
-      last?.segment === r.segment &&
-      last.global + last.length === r.global &&
-      last.local + last.length === r.local
-    )
-      out[out.length - 1] = { ...last, length: last.length + r.length };
-    else out.push({ global: r.global, segment: r.segment, local: r.local, length: r.length });
+/**
+ * A map as strided intervals, in the order in which it lists its intervals; what continues in both spaces is one run.
+ * Throws ConfigError on an interval outside its segment.
+ */
+export function stridedIntervals(map: ShardMap): StridedInterval[] {
+  const out: Growing[] = [];
+  let last: Growing | undefined;
+  for (const i of map.intervals) {
+    check(map, i);
+    if (i.length === 0) continue;
+    if (last?.param === i.param && last.segment === i.segment && grow(last, i)) continue;
+    last = {
+      param: i.param,
+      global: i.global,
+      segment: i.segment,
+      local: i.local,
+      run: i.length,
+      stride: i.length,
+      count: 1,
+    };
+    out.push(last);
   }
   return out;
 }
 
-/** A map as sorted, merged runs; overlapping ones are kept as they are. Throws ConfigError on an interval outside its segment. */
-export function sortedRuns(map: ShardMap): Run[] {
-  for (const r of map.intervals) {
-    const size = map.segmentSizes[r.segment];
-    if (size === undefined || r.local < 0 || r.length < 0 || r.local + r.length > size)
-      throw new ConfigError(
-        `interval of '${r.param}' ends at ${r.local + r.length} of segment ${r.segment}, which has ${size ?? 'no'} elements`,
-      );
+/** Takes the interval in if it is the next run (or, of a single run, its continuation). */
+function grow(last: Growing, i: ShardInterval): boolean {
+  if (last.local + last.run * last.count !== i.local) return false;
+  const step = i.global - (last.global + last.stride * (last.count - 1));
+  if (last.count === 1 && step === last.run) {
+    last.run += i.length;
+    last.stride = last.run;
+    return true;
   }
-  return mergeAdjacent([...map.intervals].sort((x, y) => x.global - y.global));
+  if (i.length !== last.run || step <= last.run) return false;
+  if (last.count > 1 && step !== last.stride) return false;
+  last.stride = step;
+  last.count++;
+  return true;
 }
 
-/** Sorted runs that hold nothing twice: of elements that a rank stores in two places, the first place is kept. */
-export function disjointRuns(map: ShardMap): Run[] {
-  const out: Run[] = [];
-  let covered = 0;
-  for (const r of sortedRuns(map)) {
-    const skip = Math.max(0, covered - r.global);
-    if (skip >= r.length) continue;
-    out.push({ ...r, global: r.global + skip, local: r.local + skip, length: r.length - skip });
-    covered = r.global + r.length;
-  }
-  return out;
-}
-
-/** What two sorted, disjoint lists of runs have in common, by `global`. */
-export function intersectRuns(a: readonly Run[], b: readonly Run[]): SharedRun[] {
-  const out: SharedRun[] = [];
-  for (let i = 0, j = 0; i < a.length && j < b.length;) {
-    const x = a[i]!;
-    const y = b[j]!;
-    const global = Math.max(x.global, y.global);
-    const end = Math.min(x.global + x.length, y.global + y.length);
-    if (global < end)
-      out.push({
-        global,
-        length: end - global,
-        a: { segment: x.segment, local: x.local + global - x.global },
-        b: { segment: y.segment, local: y.local + global - y.global },
-      });
-    if (x.global + x.length <= y.global + y.length) i++;
-    else j++;
-  }
-  return out;
-}
-
-/** What two ranks both hold. */
-export function intersect(a: ShardMap, b: ShardMap): SharedRun[] {
-  return intersectRuns(disjointRuns(a), disjointRuns(b));
-}
-
-/** Index of the last run that begins at or before `global`; −1 if none. `runs` are sorted. */
-export function findRun(runs: readonly Run[], global: number): number {
-  let lo = -1;
-  let hi = runs.length - 1;
-  while (lo < hi) {
-    const mid = (lo + hi + 1) >> 1;
-    if (runs[mid]!.global <= global) lo = mid;
-    else hi = mid - 1;
-  }
-  return lo;
+function check(map: ShardMap, i: ShardInterval): void {
+  const size = map.segmentSizes[i.segment];
+  if (size === undefined || i.local < 0 || i.length < 0 || i.local + i.length > size)
+    throw new ConfigError(
+      `interval of '${i.param}' ends at ${i.local + i.length} of segment ${i.segment}, which has ${size ?? 'no'} elements`,
+    );
 }

@@ -1,41 +1,52 @@
 /**
- * Reallocation plan: which rank sends which elements to which rank so that a model laid out one way is laid out
- * another way (reference: 2.10). It knows intervals of the flat parameter space and nothing of layers, so any pp/dp/tp
- * goes to any other. Every element of a target is received exactly once: from the rank itself if it holds it, else
- * from the holder with the least to send so far. All ranks go through `transfers` in the order of the plan, which
- * can't deadlock even where a send waits for its receiver.
+ * Reallocation plan: which rank sends which elements to which ranks so that a model laid out one way is laid out another
+ * way (reference: 2.10). It knows strided intervals of the flat parameter space and nothing of layers, so any pp/dp/tp
+ * goes to any other. A target takes what its rank holds already by a local copy; the rest comes from a holder on its
+ * node if there is one, else from any, shared out so that the busiest sender has the least possible to send. What several
+ * ranks lack alike is one message along a chain of them, which enters every node once. Pure and deterministic: every rank
+ * makes the same plan from the same maps.
  */
 import { ConfigError } from '@realhf/api';
 import type { ShardMap } from '@realhf/api';
-import { disjointRuns, findRun, sortedRuns } from './intervals.js';
-import type { Run } from './intervals.js';
+import { addBlock, isAligned, placeOf } from './realloc-blocks.js';
+import type { LocalCopy, SegmentCopy } from './realloc-blocks.js';
+import { boxSize, cellsOf } from './realloc-cells.js';
+import type { Cell, Stored } from './realloc-cells.js';
+import { assign, byMaps, chainOf, cut, list, routesOf, side, total } from './realloc-routes.js';
+import type { Need, Side } from './realloc-routes.js';
 
-/** Copies between one segment and a message. */
-export interface SegmentCopy {
-  readonly segment: number;
-  /** u32 [n, 3]: (source offset, destination offset, length) in elements, as `Ops.gatherIntervals` takes them. */
-  readonly intervals: Uint32Array;
-}
-
-/** One message; `from === to` is a copy on that rank. */
+/** One message: `from` gathers and sends to `to[0]`, every receiver passes it on to the next and scatters it. */
 export interface Transfer {
   readonly from: number;
-  readonly to: number;
+  /** Receivers in the order of the chain. */
+  readonly to: readonly number[];
   /** Elements of the message. */
   readonly length: number;
-  /** Source segments → message. */
+  /** Source segments of `from` → message. */
   readonly gather: readonly SegmentCopy[];
-  /** Message → target segments. */
-  readonly scatter: readonly SegmentCopy[];
+  /** Message → target segments; receivers with one layout share an entry. */
+  readonly scatter: readonly {
+    readonly ranks: readonly number[];
+    readonly copies: readonly SegmentCopy[];
+  }[];
 }
 
+/** Pure data: JSON there and back changes nothing. All counts in elements. */
 export interface ReallocPlan {
+  /** In the order in which all ranks go through them. */
   readonly transfers: readonly Transfer[];
-  /** Elements copied within a rank and sent between ranks. */
+  /** What ranks copy from their own source to their own target. */
+  readonly locals: readonly { readonly rank: number; readonly copies: readonly LocalCopy[] }[];
+  /** Segment sizes by rank of the plan; empty where a rank is not on that side. */
+  readonly sourceSegments: readonly (readonly number[])[];
+  readonly targetSegments: readonly (readonly number[])[];
+  /** Copied within ranks; received by ranks from others, all of it and the part that came from another node. */
   readonly copied: number;
   readonly moved: number;
-  /** Elements by rank, messages only. */
+  readonly crossNode: number;
+  /** By rank: first sent of own parameters, passed on for others, received. */
   readonly sent: readonly number[];
+  readonly relayed: readonly number[];
   readonly received: readonly number[];
 }
 
@@ -43,220 +54,181 @@ export interface ReallocOptions {
   /** Rank, in the communicator that will run the plan, of each source map. Default 0, 1, 2, … */
   readonly sourceRanks?: readonly number[];
   readonly targetRanks?: readonly number[];
+  /** Node of a rank. Default: all on one. */
+  readonly nodeOf?: (rank: number) => number;
   /** Elements in a message at most. Default 4 Mi (16 MiB of f32). */
   readonly maxElements?: number;
-  /** Elements that a receiver takes from one sender before it looks for a less busy one. Default 1 Mi. */
-  readonly grain?: number;
+  /** Parameters that keep what the target has, e.g. a critic's head that starts from an actor. */
+  readonly skip?: readonly string[];
 }
 
-/** A stretch on its way, in elements. */
-interface Piece {
-  readonly from: { readonly segment: number; readonly local: number };
-  readonly to: { readonly segment: number; readonly local: number };
-  readonly length: number;
-}
-
-/** Plans the way from one layout (a ShardMap per rank) to another. Throws ConfigError if a target needs what no source holds. */
+/** Plans the way from one layout (a ShardMap per rank; replicas may share the object) to another. Throws ConfigError if a target needs what no source holds. */
 export function planRealloc(
   source: readonly ShardMap[],
   target: readonly ShardMap[],
   options: ReallocOptions = {},
 ): ReallocPlan {
-  const { maxElements = 1 << 22, grain = 1 << 20 } = options;
-  const sourceRanks = ranks(source.length, options.sourceRanks, 'source');
-  const targetRanks = ranks(target.length, options.targetRanks, 'target');
-  if (maxElements < 1 || grain < 1)
-    throw new ConfigError(`messages of ${maxElements} elements, grain ${grain}: both must be ≥ 1`);
-  const world = Math.max(...sourceRanks, ...targetRanks, -1) + 1;
-  const sent = new Array<number>(world).fill(0);
-  const received = new Array<number>(world).fill(0);
-  const holders = holdersOf(source, sourceRanks);
+  const { maxElements = 1 << 22, nodeOf = () => 0 } = options;
+  if (!Number.isInteger(maxElements) || maxElements < 1)
+    throw new ConfigError(`messages of ${maxElements} elements; they hold at least one`);
+  const from = side(source, options.sourceRanks, 'source', 0);
+  const to = side(target, options.targetRanks, 'target', from.maps.length);
+  const world = Math.max(...from.mapOf.keys(), ...to.mapOf.keys(), -1) + 1;
+  const skip = new Set(options.skip);
 
-  let copied = 0;
-  const transfers: Transfer[] = [];
-  for (const [t, map] of target.entries()) {
-    const to = targetRanks[t]!;
-    const bySender = new Map<number, Piece[]>();
-    for (const { from, piece } of route(map, to, holders, sent, grain)) {
-      let pieces = bySender.get(from);
-      if (pieces === undefined) bySender.set(from, (pieces = []));
-      pieces.push(piece);
-      if (from === to) copied += piece.length;
-      else received[to]! += piece.length;
+  const cells = cellsOf([...from.maps, ...to.maps]).filter((c) => !skip.has(c.param));
+  const needs = new Map<string, Need>();
+  const own = new Map<number, Cell[]>();
+  for (const { cells: alike, maps } of byMaps(cells)) {
+    const routes = routesOf(maps, from, to, nodeOf);
+    if (routes === undefined) throw missing(alike[0]!, maps, to);
+    for (const rank of routes.own) list(own, rank).push(...alike);
+    for (const { holders, receivers } of routes.groups) {
+      const key = `${holders.join()}|${receivers.join()}`;
+      let need = needs.get(key);
+      if (need === undefined) needs.set(key, (need = { holders, receivers, cells: [] }));
+      need.cells.push(...alike);
     }
-    for (const [from, pieces] of bySender)
-      for (const message of messages(pieces, maxElements))
-        transfers.push({ from, to, ...pack(message) });
   }
-  // Copies first; then rounds in which rank r sends to rank r + round, so that all ranks are busy.
-  const round = (x: Transfer) => (x.to - x.from + world) % world;
-  transfers.sort((x, y) => round(x) - round(y) || x.from - y.from);
-  return { transfers, copied, moved: sent.reduce((a, b) => a + b, 0), sent, received };
+
+  const transfers = order(
+    [...assign([...needs.values()])].flatMap(([, { sender, receivers, cells: pieces }]) =>
+      [...cut(pieces, maxElements)].map((message, i) => {
+        const chain = chainOf(sender, receivers, nodeOf, i);
+        return { from: sender, to: chain, ...pack(message, sender, chain, from.mapOf, to) };
+      }),
+    ),
+    world,
+  );
+  const locals = [...own]
+    .sort(([a], [b]) => a - b)
+    .map(([rank, held]) => ({
+      rank,
+      copies: localCopies(held, from.mapOf.get(rank)!, to.mapOf.get(rank)!),
+    }));
+  const sizes = (s: Side) => Array.from({ length: world }, (_, r) => [...(s.sizes.get(r) ?? [])]);
+  const copied = [...own.values()].reduce((n, held) => n + total(held), 0);
+  return {
+    transfers,
+    locals,
+    sourceSegments: sizes(from),
+    targetSegments: sizes(to),
+    copied,
+    ...counts(transfers, world, nodeOf),
+  };
 }
 
-interface Holder {
-  readonly runs: readonly Run[];
-  /** Ranks with these runs. */
-  readonly ranks: number[];
-  /** Where the last look-up ended. */
-  at: number;
-}
-
-/** Data-parallel replicas share one map object: look their runs up once. */
-function holdersOf(source: readonly ShardMap[], sourceRanks: readonly number[]): Holder[] {
-  const byMap = new Map<ShardMap, Holder>();
-  source.forEach((map, i) => {
-    const known = byMap.get(map);
-    if (known) known.ranks.push(sourceRanks[i]!);
-    else byMap.set(map, { runs: disjointRuns(map), ranks: [sourceRanks[i]!], at: 0 });
+/** Gather and scatter lists of one message. Cells that are aligned everywhere come first in it. */
+function pack(
+  cells: readonly Cell[],
+  sender: number,
+  chain: readonly number[],
+  sourceMap: ReadonlyMap<number, number>,
+  to: Side,
+): Pick<Transfer, 'length' | 'gather' | 'scatter'> {
+  const maps = [...new Set(chain.map((r) => to.mapOf.get(r)!))];
+  const from = sourceMap.get(sender)!;
+  const parts = cells.map((cell) => {
+    const read = storedBy(cell, from)[0]!;
+    const writes = maps.map((m) => storedBy(cell, m));
+    const places = [read, ...writes.flat()].map((s) => placeOf(s, cell));
+    return { cell, read, writes, aligned: isAligned(cell, places) };
   });
-  return [...byMap.values()];
-}
-
-/** The holder's run that contains `global`. */
-function covering(h: Holder, global: number): Run | undefined {
-  const inside = (r: Run | undefined) =>
-    r !== undefined && r.global <= global && global < r.global + r.length;
-  if (!inside(h.runs[h.at]))
-    h.at = inside(h.runs[h.at + 1]) ? h.at + 1 : Math.max(0, findRun(h.runs, global));
-  return inside(h.runs[h.at]) ? h.runs[h.at] : undefined;
-}
-
-/** Where every element of one target map comes from, in the order of the flat space; counts into `sent`. */
-function* route(
-  map: ShardMap,
-  to: number,
-  holders: readonly Holder[],
-  sent: number[],
-  grain: number,
-): Generator<{ from: number; piece: Piece }> {
-  const own = holders.find((h) => h.ranks.includes(to));
-  let current: { holder: Holder; rank: number; left: number } | undefined;
-  for (const need of sortedRuns(map)) {
-    const end = need.global + need.length;
-    for (let g = need.global; g < end;) {
-      let from = to;
-      let stop = end;
-      let run = own && covering(own, g);
-      if (run === undefined) {
-        // Not further than to where this rank has its own again.
-        if (own) stop = Math.min(stop, own.runs[findRun(own.runs, g) + 1]?.global ?? stop);
-        run = current && current.left > 0 ? covering(current.holder, g) : undefined;
-        if (run === undefined || current === undefined) {
-          current = leastBusy(holders, g, sent, grain);
-          run = current && covering(current.holder, g);
-        }
-        if (run === undefined || current === undefined) throw missing(map, to, g);
-        from = current.rank;
-        stop = Math.min(stop, g + current.left);
-      }
-      const length = Math.min(stop, run.global + run.length) - g;
-      if (from !== to) {
-        sent[from]! += length;
-        current!.left -= length;
-      }
-      yield {
-        from,
-        piece: {
-          from: { segment: run.segment, local: run.local + g - run.global },
-          to: { segment: need.segment, local: need.local + g - need.global },
-          length,
-        },
-      };
-      g += length;
-    }
-  }
-}
-
-function leastBusy(
-  holders: readonly Holder[],
-  global: number,
-  sent: readonly number[],
-  left: number,
-) {
-  let best: { holder: Holder; rank: number; left: number } | undefined;
-  for (const holder of holders) {
-    if (covering(holder, global) === undefined) continue;
-    for (const rank of holder.ranks) {
-      const less = best === undefined ? -1 : sent[rank]! - sent[best.rank]! || rank - best.rank;
-      if (less < 0) best = { holder, rank, left };
-    }
-  }
-  return best;
-}
-
-/** Cuts a list of pieces into lists of at most `max` elements. */
-function* messages(pieces: readonly Piece[], max: number): Generator<Piece[]> {
-  let message: Piece[] = [];
-  let room = max;
-  for (const p of pieces) {
-    for (let done = 0; done < p.length;) {
-      const length = Math.min(room, p.length - done);
-      message.push({
-        from: { segment: p.from.segment, local: p.from.local + done },
-        to: { segment: p.to.segment, local: p.to.local + done },
-        length,
-      });
-      done += length;
-      room -= length;
-      if (room === 0) {
-        yield message;
-        message = [];
-        room = max;
-      }
-    }
-  }
-  if (message.length > 0) yield message;
-}
-
-/** Interval lists of one message; pieces that touch on a side are one interval there. */
-function pack(pieces: readonly Piece[]): Pick<Transfer, 'length' | 'gather' | 'scatter'> {
-  const gather = new Map<number, number[]>();
-  const scatter = new Map<number, number[]>();
+  const gather = new CopyLists();
+  const scatter = maps.map(() => new CopyLists());
   let at = 0;
-  for (const p of pieces) {
-    extend(gather, p.from.segment, p.from.local, at, p.length);
-    extend(scatter, p.to.segment, at, p.to.local, p.length);
-    at += p.length;
+  for (const aligned of [true, false])
+    for (const { cell, read, writes, aligned: a } of parts) {
+      if (a !== aligned) continue;
+      const place = { offset: at, stride: cell.c1 - cell.c0 };
+      addBlock(gather.of(read.segment, aligned), cell, placeOf(read, cell), place);
+      writes.forEach((stored, m) => {
+        for (const s of stored)
+          addBlock(scatter[m]!.of(s.segment, aligned), cell, place, placeOf(s, cell));
+      });
+      at += boxSize(cell);
+    }
+  return {
+    length: at,
+    gather: gather.done(),
+    scatter: maps.map((m, i) => ({
+      ranks: chain.filter((r) => to.mapOf.get(r) === m),
+      copies: scatter[i]!.done(),
+    })),
+  };
+}
+
+class CopyLists {
+  private readonly lists = new Map<string, SegmentCopy & { readonly blocks: number[] }>();
+  of(segment: number, aligned: boolean): number[] {
+    const key = `${segment} ${aligned}`;
+    let known = this.lists.get(key);
+    if (known === undefined) this.lists.set(key, (known = { segment, aligned, blocks: [] }));
+    return known.blocks;
   }
-  const done = (m: Map<number, number[]>): SegmentCopy[] =>
-    [...m].map(([segment, flat]) => ({ segment, intervals: Uint32Array.from(flat) }));
-  return { length: at, gather: done(gather), scatter: done(scatter) };
+  done(): SegmentCopy[] {
+    return [...this.lists.values()];
+  }
 }
 
-function extend(
-  lists: Map<number, number[]>,
-  segment: number,
-  src: number,
-  dst: number,
-  length: number,
-): void {
-  let list = lists.get(segment);
-  if (list === undefined) lists.set(segment, (list = []));
-  const n = list.length;
-  const last = n > 0 ? list[n - 1]! : 0;
-  const touches = (offset: number, at: number) => at - offset === last;
-  if (n > 0 && touches(list[n - 3]!, src) && touches(list[n - 2]!, dst))
-    list[n - 1] = last + length;
-  else list.push(src, dst, length);
+function localCopies(cells: readonly Cell[], from: number, to: number): LocalCopy[] {
+  const lists = new Map<string, LocalCopy & { readonly blocks: number[] }>();
+  for (const cell of cells) {
+    const read = storedBy(cell, from)[0]!;
+    for (const write of storedBy(cell, to)) {
+      const [src, dst] = [placeOf(read, cell), placeOf(write, cell)];
+      const aligned = isAligned(cell, [src, dst]);
+      const key = `${read.segment} ${write.segment} ${aligned}`;
+      let known = lists.get(key);
+      if (known === undefined) {
+        known = { source: read.segment, target: write.segment, aligned, blocks: [] };
+        lists.set(key, known);
+      }
+      addBlock(known.blocks, cell, src, dst);
+    }
+  }
+  return [...lists.values()];
 }
 
-function ranks(count: number, given: readonly number[] | undefined, side: string): number[] {
-  const list = given ? [...given] : Array.from({ length: count }, (_, i) => i);
-  if (
-    list.length !== count ||
-    new Set(list).size !== count ||
-    list.some((r) => !Number.isInteger(r) || r < 0)
-  )
-    throw new ConfigError(
-      `${side} ranks ${list.join(', ')} for ${count} maps; give one different rank ≥ 0 per map`,
-    );
-  return list;
+function storedBy(cell: Cell, map: number): readonly Stored[] {
+  return cell.stored[cell.maps.indexOf(map)]!;
 }
 
-function missing(map: ShardMap, to: number, global: number): ConfigError {
-  const hole = map.intervals.find((i) => i.global <= global && global < i.global + i.length);
+/** Senders take turns, each beginning with another receiver, so that all ranks are busy from the start. */
+function order(transfers: readonly Transfer[], world: number): Transfer[] {
+  const bySender = new Map<number, Transfer[]>();
+  for (const t of transfers) list(bySender, t.from).push(t);
+  const hop = (t: Transfer) => (t.to[0]! - t.from + world) % world;
+  return [...bySender.values()]
+    .flatMap((mine) =>
+      mine.sort((a, b) => hop(a) - hop(b)).map((transfer, turn) => ({ transfer, turn })),
+    )
+    .sort(
+      (a, b) =>
+        a.turn - b.turn || hop(a.transfer) - hop(b.transfer) || a.transfer.from - b.transfer.from,
+    )
+    .map(({ transfer }) => transfer);
+}
+
+function counts(transfers: readonly Transfer[], world: number, nodeOf: (rank: number) => number) {
+  const zeros = () => new Array<number>(world).fill(0);
+  const [sent, relayed, received] = [zeros(), zeros(), zeros()];
+  let crossNode = 0;
+  for (const { from, to, length } of transfers) {
+    sent[from]! += length;
+    to.forEach((rank, i) => {
+      received[rank]! += length;
+      if (i + 1 < to.length) relayed[rank]! += length;
+      if (nodeOf(rank) !== nodeOf(to[i - 1] ?? from)) crossNode += length;
+    });
+  }
+  const moved = received.reduce((a, b) => a + b, 0);
+  return { sent, relayed, received, crossNode, moved };
+}
+
+function missing(cell: Cell, maps: readonly number[], to: Side): ConfigError {
+  const rank = maps.flatMap((m) => to.ranksOf.get(m) ?? [])[0]!;
   return new ConfigError(
-    `rank ${to} needs element ${global} ('${hole?.param ?? '?'}'), which no source rank holds; are both layouts of one model?`,
+    `rank ${rank} needs a part of '${cell.param}' which no source rank holds; plan layouts of one model, or name it in skip`,
   );
 }

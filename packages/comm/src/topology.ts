@@ -65,6 +65,7 @@ export function parallelGroups(world: Communicator, p: Parallelism): ParallelGro
     coordinates: coordinatesOf(world.rank, p),
     tpSize: p.tensorParallelSize,
     ppSize: p.pipelineParallelSize,
+    ...(p.useSequenceParallel ? { sequenceParallel: true } : {}),
     ...groups,
   };
 }
