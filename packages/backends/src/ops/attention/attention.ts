@@ -10,6 +10,7 @@ import type { Recorder } from '../../webgpu/recorder.js';
 import { manyQueries, oneQuery, type AttentionTiles } from './attention-tiles.js';
 import workgroupSource from './attention-workgroup.wgsl';
 import forwardSource from './attention.wgsl';
+import denseKeys from './dense-keys.wgsl';
 
 export const attentionParams = {
   d4: 'u32',
@@ -35,7 +36,7 @@ export const attentionVariants = [{ WG: 8 }];
 const access = ['read', 'read', 'read', 'read', 'read_write', 'read_write'] as const;
 const one = defineKernel({
   name: 'attention_one',
-  source: forwardSource,
+  source: denseKeys + forwardSource,
   entry: 'one',
   params: attentionParams,
   access,

@@ -1,18 +1,13 @@
 // Softmax attention, one invocation per head and one (`one`) or four (`four`) queries. Keys come in tiles of four from
 // the start of the query's range, with the online softmax (Milakov & Gimelshein, arXiv 1805.02867), in the same order
 // in both forms. The output rows hold the running sums, so no array lives in registers and head_dim is a parameter.
-// Offsets and strides count vec4s.
+// Offsets and strides count vec4s. Follows dense-keys.wgsl or paged-keys.wgsl, which bring `range_of(t)`, the rows of
+// keys, `key_rows(t, keys)`, and `same_keys(t, u)`: whether the ranges of t and u begin at the same key.
 @group(0) @binding(0) var<storage, read> q: array<vec4f>;
 @group(0) @binding(1) var<storage, read> k: array<vec4f>;
 @group(0) @binding(2) var<storage, read> v: array<vec4f>;
-@group(0) @binding(3) var<storage, read> kv_range: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
-
-fn range_of(t: u32) -> vec2u {
-  let at = params.range_offset + t * params.range_stride;
-  return vec2u(kv_range[at], kv_range[at + 1u]);
-}
 
 const LOWEST = -3.4028234e38;
 const NEXT4 = vec4u(0u, 1u, 2u, 3u);
@@ -62,7 +57,7 @@ fn attend_one(t: u32, h: u32) {
   var step = Step(LOWEST, 0.0, 0.0, vec4f());
   for (var s = range.x; s < range.y; s += 4u) {
     // Keys past the end repeat the last one and weigh nothing.
-    let keys = min(s + NEXT4, vec4u(range.y - 1u));
+    let keys = key_rows(t, min(s + NEXT4, vec4u(range.y - 1u)));
     let ka = k_base + keys * params.k_stride;
     let va = v_base + keys * params.v_stride;
     var score = vec4f();
@@ -92,7 +87,7 @@ fn attend_four(t: u32, h: u32) {
   var step2 = step0;
   var step3 = step0;
   for (var s = begin; s < end; s += 4u) {
-    let keys = min(s + NEXT4, vec4u(end - 1u));
+    let keys = key_rows(t, min(s + NEXT4, vec4u(end - 1u)));
     let ka = k_base + keys * params.k_stride;
     let va = v_base + keys * params.v_stride;
     var score0 = vec4f();
@@ -148,8 +143,7 @@ fn four(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let t = 4u * (i % blocks);
   let h = i / blocks;
   let last = params.t_q - 1u;
-  let begin = range_of(t).x;
-  if (t + 3u <= last && range_of(t + 1u).x == begin && range_of(t + 2u).x == begin && range_of(t + 3u).x == begin) {
+  if (t + 3u <= last && same_keys(t, t + 1u) && same_keys(t, t + 2u) && same_keys(t, t + 3u)) {
     attend_four(t, h);
   } else {
     for (var r = t; r <= min(t + 3u, last); r++) { attend_one(r, h); }
