@@ -9,6 +9,7 @@ import type { GenerationHyperparameters } from './generation.js';
 import type { ModelConfig } from './model-config.js';
 import type { Ops } from './ops.js';
 import type { RankCoordinates } from './parallelism.js';
+import type { TensorCommunicator } from './tensor-communicator.js';
 import type { Tensor } from './tensor.js';
 
 /** One tensor of the logical flat parameter space. */
@@ -61,6 +62,14 @@ export interface ParallelGroups {
   readonly tp?: Communicator;
   readonly pp?: Communicator;
   readonly dp?: Communicator;
+  /** The same groups on device tensors. Default: staged through the host over those above. */
+  readonly tensors?: {
+    readonly tp?: TensorCommunicator;
+    readonly pp?: TensorCommunicator;
+    readonly dp?: TensorCommunicator;
+  };
+  /** Training and scoring keep activations outside attention and MLP cut by tokens over tp (Korthikanti et al. 2022). Default false. */
+  readonly sequenceParallel?: boolean;
 }
 
 /** Packed tokens of one microbatch. */
@@ -93,16 +102,37 @@ export interface ForwardOutput {
   readonly logits?: Float32Array;
 }
 
+/** Gradients of a loss in the head's outputs; absent: zero. */
+export interface HeadGrad {
+  dLogProbs?: Float32Array;
+  dEntropy?: Float32Array;
+  dValues?: Float32Array;
+}
+
 export interface ForwardPass {
   /** Undefined on every stage but the last. */
   readonly output?: ForwardOutput;
   /** Accumulates into the network's gradients and frees the pass. Only the last stage gets gradients. */
-  backward(grad?: {
-    dLogProbs?: Float32Array;
-    dEntropy?: Float32Array;
-    dValues?: Float32Array;
-  }): Promise<void>;
+  backward(grad?: HeadGrad): Promise<void>;
   /** Frees the pass without a backward. */
+  release(): void;
+}
+
+/**
+ * One microbatch on one pipeline stage, step by step: a schedule says when. Transfers from or to a stage that does not
+ * exist are nothing. The order is that of the methods; without `train` it ends after sendActivation.
+ */
+export interface StagePass {
+  recvActivation(): Promise<void>;
+  /** Output on the last stage, undefined on others. */
+  forward(): Promise<ForwardOutput | undefined>;
+  sendActivation(): Promise<void>;
+  recvGrad(): Promise<void>;
+  /** Accumulates into the network's gradients. Only the last stage gets `grad`. */
+  backward(grad?: HeadGrad): Promise<void>;
+  /** Frees the pass. */
+  sendGrad(): Promise<void>;
+  /** Frees the pass, once or more. */
   release(): void;
 }
 
@@ -113,11 +143,14 @@ export interface Network {
   readonly specs: readonly ParamSpec[];
   readonly locals: readonly LocalParam[];
   readonly shardMap: ShardMap;
-  /** f32 segments of parameters. */
+  /** f32 segments of parameters; with a dp group, padded with zeros so that every rank's share is a multiple of 64 elements. */
   readonly params: readonly Tensor[];
   /** Segments of gradients, made and zeroed at the first call. */
   gradients(): readonly Tensor[];
+  /** One microbatch through this stage, transfers included; backward likewise. */
   forward(batch: PackedBatch, options: ForwardOptions): Promise<ForwardPass>;
+  /** The same in steps, for schedules with several microbatches in flight. Nothing runs before its first step. */
+  pass(batch: PackedBatch, options: ForwardOptions): StagePass;
   generate(
     prompts: PackedBatch & { readonly seeds: Uint32Array },
     gconfig: GenerationHyperparameters,

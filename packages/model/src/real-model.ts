@@ -4,7 +4,6 @@
  * Forward and backward are async and cut at collectives; one device is the case without peers.
  */
 import {
-  Arena,
   ConfigError,
   type ForwardOptions,
   type ForwardPass,
@@ -19,6 +18,7 @@ import {
   type ParamSpec,
   type ShardInterval,
   type ShardMap,
+  type StagePass,
   type Tensor,
 } from '@realhf/api';
 
@@ -27,14 +27,11 @@ import { initStd, initValues } from './params/init.js';
 import { heldRanges, localRuns, type ElementRange } from './params/local-runs.js';
 import { shardMap } from './params/shard-map.js';
 import { paramSpecs } from './params/specs.js';
-import { uploadBatch, type BatchTensors } from './transformer/batch.js';
-import { Block, type BlockSaved } from './transformer/block.js';
-import { embed, embedBackward } from './transformer/embedding.js';
-import { finalNorm, finalNormBackward } from './transformer/final-norm.js';
+import { Block } from './transformer/block.js';
 import { syncGradients } from './transformer/grad-sync.js';
-import { actorHead, criticHead, type HeadPass } from './transformer/heads.js';
 import { ropeTable } from './transformer/rope-table.js';
-import { recvTensor, sendTensor, Shard } from './transformer/shard.js';
+import { Shard } from './transformer/shard.js';
+import { TransformerPass } from './transformer/stage-pass.js';
 import type { Stage } from './transformer/stage.js';
 
 export interface ReaLModelOptions {
@@ -74,17 +71,18 @@ export class ReaLModel implements Stage {
     this.checkpointing = options.gradientCheckpointing ?? false;
     this.logitsBytes = Math.min(options.logitsBytes ?? 64 * 2 ** 20, ops.maxTensorBytes);
     this.specs = paramSpecs(config);
+    const maxElements = Math.floor(Math.min(2 ** 30, ops.maxTensorBytes) / 4);
     const { map, locals } = shardMap(
       config,
       {
         tp: { rank: groups.coordinates.tp, size: groups.tpSize },
         pp: { rank: groups.coordinates.pp, size: groups.ppSize },
       },
-      { maxSegmentElements: Math.floor(Math.min(2 ** 30, ops.maxTensorBytes) / 4) },
+      { maxSegmentElements: this.padded(maxElements - (64 * this.dpSize - 1)) },
     );
     this.locals = locals;
     this.shardMap = map;
-    this.params = map.segmentSizes.map((n) => ops.zeros([n]));
+    this.params = map.segmentSizes.map((n) => ops.zeros([this.padded(n)]));
     this.shard = new Shard(config, ops, groups);
     this.shard.bind(locals, this.params, 'weights');
     const table = ropeTable(config);
@@ -93,6 +91,15 @@ export class ReaLModel implements Stage {
       .filter((l) => l >= 1 && l <= config.nLayers)
       .sort((a, b) => a - b);
     this.blocks = layers.map((l) => new Block(this.shard, l, this.cosSin));
+  }
+
+  private get dpSize(): number {
+    return this.groups.dp?.size ?? 1;
+  }
+  /** The next number of elements that data-parallel ranks can share in multiples of 64. */
+  private padded(elements: number): number {
+    const unit = 64 * this.dpSize;
+    return Math.ceil(elements / unit) * unit;
   }
 
   /** Fills parameters from a seed: the values do not depend on the layout. `only` restricts it to some names. */
@@ -177,97 +184,39 @@ export class ReaLModel implements Stage {
 
   gradients(): readonly Tensor[] {
     if (!this.grads) {
-      this.grads = this.shardMap.segmentSizes.map((n) => this.ops.zeros([n]));
+      this.grads = this.params.map((p) => this.ops.zeros(p.shape));
       this.shard.bind(this.locals, this.grads, 'grads');
     }
     return this.grads;
   }
 
-  async forward(batch: PackedBatch, options: ForwardOptions): Promise<ForwardPass> {
-    const arena = new Arena(this.ops);
-    try {
-      return await this.run(arena, batch, options);
-    } catch (e) {
-      arena.release();
-      throw e;
-    }
-  }
-
-  private async run(
-    arena: Arena,
-    batch: PackedBatch,
-    options: ForwardOptions,
-  ): Promise<ForwardPass> {
-    const { ops, shard, config } = this;
+  pass(batch: PackedBatch, options: ForwardOptions): StagePass {
     if (options.train) this.gradients();
-    const b = uploadBatch(arena, batch, shard);
-    const h = config.hiddenDim;
-    const pp = this.groups.coordinates.pp;
-    let x = arena.empty([b.t, h]);
-    if (shard.isFirstStage) await embed(shard, b.ids, { tensor: b.positionIds }, x);
-    else await recvTensor(ops, this.groups.pp!, pp - 1, x);
-    const inputs: Tensor[] = [];
-    const saved: (BlockSaved | undefined)[] = [];
-    for (const block of this.blocks) {
-      const train = options.train && !this.checkpointing;
-      const out = await block.forward(arena, x, b, { train });
-      inputs.push(x);
-      saved.push(out.saved);
-      if (!options.train) arena.drop(x);
-      x = out.x;
-    }
-    let head: HeadPass | undefined;
-    const stats = arena.empty([b.t, 2]);
-    if (shard.isLastStage) {
-      const hidden = arena.empty([b.t, h]);
-      finalNorm(shard, x, hidden, stats);
-      head = config.isCritic
-        ? await criticHead(shard, arena, hidden)
-        : await actorHead(shard, arena, hidden, batch, options, this.logitsBytes);
-    } else {
-      await sendTensor(ops, this.groups.pp!, pp + 1, x);
-    }
-    let open = true;
-    const release = () => {
-      if (open) arena.release();
-      open = false;
-    };
-    if (!options.train) release();
-    return {
-      ...(head ? { output: head.output } : {}),
-      release,
-      backward: async (grad = {}) => {
-        if (!open || !options.train)
-          throw new ConfigError('backward of a pass that was released or not run with train: true');
-        const dx = arena.empty([b.t, h]);
-        if (head) {
-          const dHidden = arena.empty([b.t, h]);
-          await head.backward(grad, dHidden);
-          finalNormBackward(shard, x, stats, dHidden, dx);
-          arena.drop(dHidden);
-        } else {
-          await recvTensor(ops, this.groups.pp!, pp + 1, dx);
-        }
-        await this.backwardBlocks(b, inputs, saved, dx);
-        if (shard.isFirstStage) embedBackward(shard, b, dx);
-        else await sendTensor(ops, this.groups.pp!, pp - 1, dx);
-        release();
-      },
-    };
+    const { checkpointing, logitsBytes } = this;
+    return new TransformerPass(this, batch, { ...options, checkpointing, logitsBytes });
   }
 
-  private async backwardBlocks(
-    b: BatchTensors,
-    inputs: readonly Tensor[],
-    saved: readonly (BlockSaved | undefined)[],
-    dx: Tensor,
-  ): Promise<void> {
-    for (let i = this.blocks.length - 1; i >= 0; i--) {
-      const block = this.blocks[i]!;
-      const again = new Arena(this.ops);
-      const s = saved[i] ?? (await block.forward(again, inputs[i]!, b, { train: true })).saved!;
-      await block.backward(s, b, dx);
-      again.release();
+  async forward(batch: PackedBatch, options: ForwardOptions): Promise<ForwardPass> {
+    const pass = this.pass(batch, options);
+    try {
+      await pass.recvActivation();
+      const output = await pass.forward();
+      await pass.sendActivation();
+      if (!options.train) pass.release();
+      return {
+        ...(output ? { output } : {}),
+        release: () => {
+          pass.release();
+        },
+        backward: async (grad) => {
+          await pass.recvGrad();
+          await pass.backward(grad);
+          await pass.sendGrad();
+        },
+      };
+    } catch (e) {
+      pass.release();
+      throw e;
     }
   }
 

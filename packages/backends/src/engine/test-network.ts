@@ -10,6 +10,7 @@ import {
   type PackedBatch,
   type ParallelGroups,
   type ParamSpec,
+  type StagePass,
 } from '@realhf/api';
 
 export const tableSize = 64;
@@ -44,6 +45,23 @@ export function tableNetwork(ops: Ops, initial: Float32Array): Network {
       },
     };
   };
+  const pass = (batch: PackedBatch): StagePass => {
+    let whole: ForwardPass | undefined;
+    return {
+      recvActivation: () => Promise.resolve(),
+      async forward() {
+        whole = await forward(batch);
+        return whole.output;
+      },
+      sendActivation: () => Promise.resolve(),
+      recvGrad: () => Promise.resolve(),
+      backward: (grad) => whole!.backward(grad),
+      sendGrad: () => Promise.resolve(),
+      release() {
+        // Nothing is kept.
+      },
+    };
+  };
   return {
     get config(): never {
       throw new Error('a table has no config');
@@ -56,6 +74,7 @@ export function tableNetwork(ops: Ops, initial: Float32Array): Network {
     params,
     gradients: () => grads,
     forward,
+    pass,
     generate: () => Promise.reject(new Error('a table cannot generate')),
     finishGradients: () => Promise.resolve(),
     free() {

@@ -36,7 +36,8 @@ const llama3 = llama({
 export const configs: Record<string, ModelConfig> = {
   llama: llama(),
   'llama3 with shared kv heads': llama3,
-  gpt2: gpt2(),
+  // A vocabulary that no number of ranks divides.
+  gpt2: gpt2({ vocabSize: 131 }),
   'llama critic': llama({ isCritic: true }),
   'gpt2 critic': gpt2({ isCritic: true }),
 };

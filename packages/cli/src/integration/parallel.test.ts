@@ -20,6 +20,7 @@ const names = ['llama', 'llama3 with shared kv heads', 'gpt2', 'gpt2 critic'];
 
 parallelSuite(ops, { tensorParallelSize: 2 }, names);
 parallelSuite(ops, { pipelineParallelSize: 2 }, names);
+parallelSuite(ops, { tensorParallelSize: 2, useSequenceParallel: true }, ['llama', 'gpt2']);
 
 test.each(['llama', 'llama3 with shared kv heads', 'gpt2'])(
   '%s: tp=2 generates the tokens of one rank',

@@ -26,7 +26,6 @@ import {
   type HeadRows,
   type QkNormed,
 } from '../transformer/head-norms.js';
-import { gatherColumns } from '../transformer/shard.js';
 import type { Stage } from '../transformer/stage.js';
 import { collectOutput } from './collect.js';
 import { initialState, stateWidth, windowRanges } from './decode-state.js';
@@ -143,15 +142,11 @@ class Sampler {
 
   /** logits of hidden [rows, h], one token a row. */
   async sample(hidden: Tensor, logStep: number): Promise<void> {
-    const { ops, shard, config, groups } = this.model;
+    const { ops, shard } = this.model;
     const w = shard.w(headName(shard));
     const local = ops.empty([this.rows, w.shape[0]!]);
     ops.matmul({ a: hidden, b: w, out: local, transB: true });
-    let logits = local;
-    if (groups.tp && groups.tpSize > 1) {
-      logits = ops.empty([this.rows, config.vocabSize]);
-      ops.write(logits, await gatherColumns(groups.tp, await ops.read(local), this.rows));
-    }
+    const logits = await shard.allLogits(local);
     ops.sample({
       logits,
       greedy: this.g.greedy,

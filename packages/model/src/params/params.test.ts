@@ -199,7 +199,8 @@ describe('shardMap', () => {
       error(() => shardMap(llamaConfig(change), { ...whole, tp: { rank: 0, size } }));
     expect(tp({}, 3)).toMatch(/size 3 does not divide nHeads = 4/);
     expect(tp({ intermediateDim: 25 }, 2)).toMatch(/intermediateDim = 25/);
-    expect(tp({ vocabSize: 41 }, 2)).toMatch(/vocabSize = 41/);
+    expect(tp({ vocabSize: 41 }, 2)).toBe('no error');
+    expect(tp({ vocabSize: 5 }, 4)).toMatch(/size 4 leaves a rank without any of the 5 tokens/);
     expect(tp({ nHeads: 12, nKvHeads: 4, vocabSize: 42 }, 3)).toMatch(/straddle/);
     expect(tp({ nHeads: 4, nKvHeads: 3 }, 1)).toMatch(/nKvHeads 3 does not divide/);
     expect(error(() => shardMap(llamaConfig(), { ...whole, pp: { rank: 0, size: 5 } }))).toMatch(

@@ -18,7 +18,7 @@ export type Range = readonly [begin: number, end: number];
 export interface ParamSlice {
   readonly rows: readonly Range[];
   readonly columns: Range;
-  /** Local shape, of the same rank as the parameter's. */
+  /** Local shape, of the same rank as the parameter's. A vocabulary that the ranks don't divide has padding rows at its end. */
   readonly shape: readonly number[];
 }
 
@@ -38,7 +38,11 @@ export function checkTensorParallel(config: ModelConfig, size: number): void {
   };
   need('nHeads', config.nHeads);
   need('intermediateDim', config.intermediateDim);
-  need('vocabSize', config.vocabSize);
+  // Pieces of the vocabulary are equal: the last one is padded, and none may be all padding.
+  if ((size - 1) * Math.ceil(config.vocabSize / size) >= config.vocabSize)
+    throw new ConfigError(
+      `tensor parallel size ${size} leaves a rank without any of the ${config.vocabSize} tokens of the vocabulary; choose a smaller one`,
+    );
   if (config.nHeads % config.nKvHeads !== 0)
     throw new ConfigError(
       `nKvHeads ${config.nKvHeads} does not divide nHeads ${config.nHeads}; every kv head serves equally many q heads`,
@@ -76,6 +80,12 @@ export function shardRule(config: ModelConfig, spec: ParamSpec, tp: Part): Param
   const width = spec.shape[1] ?? 1;
   let rows: Range[] = [[0, height]];
   let columns: Range = [0, width];
+  let padded = 0;
+  const cutVocabulary = () => {
+    padded = Math.ceil(height / tp.size);
+    const begin = tp.rank * padded;
+    rows = [[begin, Math.min(begin + padded, height)]];
+  };
 
   const name = spec.name.slice(spec.name.indexOf('.') + 1);
   switch (name) {
@@ -95,16 +105,21 @@ export function shardRule(config: ModelConfig, spec: ParamSpec, tp: Part): Param
       break;
     case 'mlp.fc.weight':
     case 'mlp.fc.bias':
-    case 'wte.weight':
       rows = [cut(height, tp)];
       break;
+    case 'wte.weight':
+      cutVocabulary();
+      break;
     case 'head.weight':
-      if (!config.isCritic) rows = [cut(height, tp)];
+      if (!config.isCritic) cutVocabulary();
       break;
     case 'mlp.down.weight':
       columns = cut(inter, tp);
       break;
   }
-  const n = rows.reduce((sum, [a, b]) => sum + b - a, 0);
+  const n = Math.max(
+    padded,
+    rows.reduce((sum, [a, b]) => sum + b - a, 0),
+  );
   return { rows, columns, shape: spec.shape.length === 1 ? [n] : [n, columns[1] - columns[0]] };
 }

@@ -5,14 +5,19 @@ import { makeHeadRows, type HeadRows } from './head-norms.js';
 import type { Shard } from './shard.js';
 
 export interface BatchTensors {
-  /** Tokens. */
+  /** Tokens, padding included. */
   readonly t: number;
+  /** Of them the residual stream has these many on this rank: t, or t over tp under sequence parallelism. */
+  readonly rows: number;
   readonly tokens: Int32Array;
   /** i32 [t] on the device. */
   readonly ids: Tensor;
   /** i32 [t], restarting at 0 in every sequence. */
   readonly positions: Int32Array;
   readonly positionIds: Tensor;
+  /** Of this rank's rows: i32 [rows]. */
+  readonly rowPositions: Int32Array;
+  readonly rowPositionIds: Tensor;
   /** u32 [t, 2]: keys that a query attends, queries that attend a key. */
   readonly kvRange: Tensor;
   readonly qRange: Tensor;
@@ -76,18 +81,43 @@ export function causalRanges(
   return { kvRange, qRange };
 }
 
-export function uploadBatch(arena: Arena, batch: PackedBatch, shard: Shard): BatchTensors {
+/** A batch with a last sequence of zeros that makes its length a multiple of `multiple`; itself if it is one. */
+export function padBatch(batch: PackedBatch, multiple: number): PackedBatch {
+  const t = batch.tokens.length;
+  const padded = Math.ceil(t / multiple) * multiple;
+  if (padded === t) return batch;
+  const tokens = new Int32Array(padded);
+  tokens.set(batch.tokens);
+  return { tokens, cuSeqlens: Int32Array.from([...batch.cuSeqlens, padded]) };
+}
+
+/** `split`: the residual stream is cut by tokens over tp, for which the batch is padded. */
+export function uploadBatch(
+  arena: Arena,
+  unpadded: PackedBatch,
+  shard: Shard,
+  split = false,
+): BatchTensors {
   const { maxPositions, vocabSize, slidingWindow } = shard.config;
+  const parts = split ? shard.groups.tpSize : 1;
+  const batch = padBatch(unpadded, parts);
   const positions = positionsOf(batch, maxPositions, vocabSize);
   const { kvRange, qRange } = causalRanges(batch.cuSeqlens, slidingWindow);
   const t = batch.tokens.length;
   const headRows = makeHeadRows(arena, shard, t);
+  const rows = t / parts;
+  const first = split ? rows * shard.groups.coordinates.tp : 0;
+  const rowPositions = positions.slice(first, first + rows);
+  const positionIds = arena.fromHost(positions, [t], 'i32');
   return {
     t,
+    rows,
+    rowPositions,
+    rowPositionIds: split ? arena.fromHost(rowPositions, [rows], 'i32') : positionIds,
     tokens: batch.tokens,
     positions,
     ids: arena.fromHost(batch.tokens, [t], 'i32'),
-    positionIds: arena.fromHost(positions, [t], 'i32'),
+    positionIds,
     kvRange: arena.fromHost(kvRange, [t, 2], 'u32'),
     qRange: arena.fromHost(qRange, [t, 2], 'u32'),
     ...(headRows ? { headRows } : {}),

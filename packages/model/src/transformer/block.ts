@@ -1,6 +1,7 @@
 /**
  * One transformer block on packed tokens: x += attn(norm x); x += mlp(norm x). Cut at the two all-reduces of
- * tensor parallelism (Megatron-LM, arXiv 1909.08053), which are nothing on one device.
+ * tensor parallelism (Megatron-LM, arXiv 1909.08053), which are nothing on one device. With sequence parallelism
+ * (arXiv 2205.05198) x has this rank's rows only: gathered before the projections, reduce-scattered after them.
  * `forward` returns a new residual stream and leaves its input alone, so a checkpointed block keeps only x.
  */
 import { Arena, type Ops, type Strided, type Tensor } from '@realhf/api';
@@ -115,11 +116,19 @@ export class Block {
     heads: { readonly headRows?: HeadRows; readonly normed?: QkNormed | undefined } = {},
   ): QkvViews {
     this.norm('attn.ln', x, n1, stats1);
+    return this.projectNormed(n1, qkv, positions, heads);
+  }
+  private projectNormed(
+    n1: Tensor,
+    qkv: Tensor,
+    positions: { tensor: Tensor; stride?: number; offset?: number },
+    heads: { readonly headRows?: HeadRows; readonly normed?: QkNormed | undefined },
+  ): QkvViews {
     this.shard.linear(n1, this.name('attn.qkv'), qkv);
     const { headRows, normed } = heads;
     if (headRows && normed) normHeads(this.shard, this.layer, qkv, headRows, normed);
     const views = this.qkvViews(qkv, normed && { q: normed.q.out, k: normed.k.out });
-    this.rope(views, x.shape[0]!, positions, false);
+    this.rope(views, n1.shape[0]!, positions, false);
     return views;
   }
   private rope(
@@ -156,15 +165,18 @@ export class Block {
     };
   }
 
-  /** out = x + f(…)·Wᵀ: on one device straight into a copy of x, with tensor parallelism through an all-reduce. */
+  /** out = x + f(…)·Wᵀ: on one device straight into a copy of x, with tensor parallelism through a sum over the ranks. */
   private async residual(x: Tensor, inner: Tensor, name: string, out: Tensor): Promise<void> {
     if (this.shard.groups.tpSize === 1) {
       this.ops.copy(x, out);
       this.shard.linear(inner, this.name(name), out, { accumulate: true });
       return;
     }
-    this.shard.linear(inner, this.name(name), out, { rowParallel: true });
-    await this.shard.allReduce(out);
+    const tokens = inner.shape[0]!;
+    const partial = tokens === x.shape[0] ? out : this.ops.empty([tokens, x.shape[1]!]);
+    this.shard.linear(inner, this.name(name), partial, { rowParallel: true });
+    await this.shard.sumTokens(partial, out);
+    if (partial !== out) this.ops.free(partial);
     this.ops.add(out, x, out);
   }
   async attnOutput(x: Tensor, attn: Tensor, x1: Tensor): Promise<void> {
@@ -182,13 +194,16 @@ export class Block {
   ): Promise<void> {
     const { mlp, activation } = this.shard.config;
     this.norm('mlp.ln', x1, n2, stats2);
+    const work = new Arena(this.ops);
+    const input = await this.shard.allTokens(work, n2, act.shape[0]!);
     if (mlp === 'gated') {
-      this.shard.linear(n2, this.name('mlp.gate_up'), pre);
+      this.shard.linear(input, this.name('mlp.gate_up'), pre);
       this.ops.gatedActivation(activation, pre, act);
     } else {
-      this.shard.linear(n2, this.name('mlp.fc'), pre);
+      this.shard.linear(input, this.name('mlp.fc'), pre);
       this.ops.activation(activation, pre, act);
     }
+    work.release();
     await this.residual(x1, act, 'mlp.down', x2);
   }
   get preWidth(): number {
@@ -196,7 +211,7 @@ export class Block {
   }
 
   /**
-   * x [t, hidden] → a new [t, hidden], made in `out`. With `cache`, keys and values also go to its rows `cacheRows`
+   * x [rows, hidden] → a new [rows, hidden], made in `out`. With `cache`, keys and values also go to its rows `cacheRows`
    * (u32 [t]). Tensors of `saved` live in `out` too (train); otherwise they are freed.
    */
   async forward(
@@ -205,30 +220,31 @@ export class Block {
     batch: BatchTensors,
     options: { train: boolean; cache?: KvCache; cacheRows?: Tensor },
   ): Promise<{ x: Tensor; saved?: BlockSaved }> {
-    const { t } = batch;
+    const { t, rows } = batch;
     const h = this.shard.config.hiddenDim;
     const a = options.train ? out : new Arena(this.ops);
-    const stats1 = a.empty([t, 2]);
-    const n1 = a.empty([t, h]);
+    const stats1 = a.empty([rows, 2]);
+    const n1 = a.empty([rows, h]);
     const qkv = a.empty([t, this.qkvWidth]);
     const attn = a.empty([t, this.attnWidth]);
     const lse = a.empty([t, this.shard.heads.nHeads]);
-    const x1 = a.empty([t, h]);
-    const stats2 = a.empty([t, 2]);
-    const n2 = a.empty([t, h]);
+    const x1 = a.empty([rows, h]);
+    const stats2 = a.empty([rows, 2]);
+    const n2 = a.empty([rows, h]);
     const pre = a.empty([t, this.preWidth]);
     const act = a.empty([t, this.inner]);
-    const x2 = out.empty([t, h]);
+    const x2 = out.empty([rows, h]);
     const normed = makeQkNormed(a, this.shard, t);
     const { headRows } = batch;
-    const views = this.project(
-      x,
-      n1,
-      stats1,
+    this.norm('attn.ln', x, n1, stats1);
+    const work = new Arena(this.ops);
+    const views = this.projectNormed(
+      await this.shard.allTokens(work, n1, t),
       qkv,
       { tensor: batch.positionIds },
       headRows ? { headRows, normed } : {},
     );
+    work.release();
     if (options.cache && options.cacheRows) {
       const columns = this.shard.heads.nKvHeads * this.shard.config.headDim;
       this.ops.scatterRows({
@@ -262,28 +278,31 @@ export class Block {
     return { x: x2 };
   }
 
-  /** dx [t, hidden] holds d loss / d output and becomes d loss / d input. */
+  /** dx [rows, hidden] holds d loss / d output and becomes d loss / d input. */
   async backward(saved: BlockSaved, batch: BatchTensors, dx: Tensor): Promise<void> {
-    const { t } = batch;
+    const { t, rows } = batch;
     const { hiddenDim: h, mlp, activation } = this.shard.config;
     const a = new Arena(this.ops);
     const dAct = a.empty([t, this.inner]);
-    this.shard.linearBackward(saved.act, this.name('mlp.down'), dx, dAct);
+    const dOut2 = await this.shard.allTokens(a, dx, t);
+    this.shard.linearBackward(saved.act, this.name('mlp.down'), dOut2, dAct);
     const dPre = mlp === 'gated' ? a.empty([t, 2 * this.inner]) : dAct;
     if (mlp === 'gated') this.ops.gatedActivationBackward(activation, saved.pre, dAct, dPre);
     else this.ops.activationBackward(activation, saved.pre, dAct, dPre);
     const dn = a.empty([t, h]);
+    const dNorm = rows === t ? dn : a.empty([rows, h]);
     this.shard.linearBackward(
-      saved.n2,
+      await this.shard.allTokens(a, saved.n2, t),
       this.name(mlp === 'gated' ? 'mlp.gate_up' : 'mlp.fc'),
       dPre,
       dn,
     );
-    await this.shard.allReduce(dn);
-    this.normBackward('mlp.ln', saved.x1, saved.stats2, dn, dx);
+    await this.shard.sumTokens(dn, dNorm);
+    this.normBackward('mlp.ln', saved.x1, saved.stats2, dNorm, dx);
 
     const dAttn = a.empty([t, this.attnWidth]);
-    this.shard.linearBackward(saved.attn, this.name('attn.o'), dx, dAttn);
+    const dOut1 = await this.shard.allTokens(a, dx, t);
+    this.shard.linearBackward(saved.attn, this.name('attn.o'), dOut1, dAttn);
     const dqkv = a.empty([t, this.qkvWidth]);
     const { normed } = saved;
     const views = this.qkvViews(saved.qkv, normed && { q: normed.q.out, k: normed.k.out });
@@ -309,9 +328,10 @@ export class Block {
     this.rope(d, t, { tensor: batch.positionIds }, true);
     if (normed && dNormed)
       normHeadsBackward(this.shard, this.layer, normed, batch.headRows!, dNormed, dqkv);
-    this.shard.linearBackward(saved.n1, this.name('attn.qkv'), dqkv, dn);
-    await this.shard.allReduce(dn);
-    this.normBackward('attn.ln', saved.x, saved.stats1, dn, dx);
+    const n1 = await this.shard.allTokens(a, saved.n1, t);
+    this.shard.linearBackward(n1, this.name('attn.qkv'), dqkv, dn);
+    await this.shard.sumTokens(dn, dNorm);
+    this.normBackward('attn.ln', saved.x, saved.stats1, dNorm, dx);
     a.release();
   }
 

@@ -1,5 +1,5 @@
 /** Token and learned position embeddings; under tensor parallelism the vocabulary is cut and the rows are summed. */
-import type { Tensor } from '@realhf/api';
+import { Arena, type Tensor } from '@realhf/api';
 
 import type { BatchTensors } from './batch.js';
 import type { Shard } from './shard.js';
@@ -9,7 +9,10 @@ function options(shard: Shard) {
   return { rowOffset, factor: shard.config.embeddingScale };
 }
 
-/** out [t, hidden]. `ids` and `positions` may be columns of the decode state. */
+/**
+ * out [t, hidden], or this rank's rows of it under sequence parallelism. `ids` of all tokens, `positions` of
+ * the rows of `out`; they may be columns of the decode state.
+ */
 export async function embed(
   shard: Shard,
   ids: Tensor,
@@ -17,8 +20,11 @@ export async function embed(
   out: Tensor,
 ): Promise<void> {
   const { ops } = shard;
-  ops.embedding(shard.w('0.wte.weight'), ids, out, options(shard));
-  await shard.allReduce(out);
+  const [rows, h] = [out.shape[0]!, out.shape[1]!];
+  const partial = rows === ids.size ? out : ops.empty([ids.size, h]);
+  ops.embedding(shard.w('0.wte.weight'), ids, partial, options(shard));
+  await shard.sumTokens(partial, out);
+  if (partial !== out) ops.free(partial);
   const wpe = shard.maybe('0.wpe.weight');
   if (wpe)
     ops.embedding(wpe, positions.tensor, out, {
@@ -28,9 +34,13 @@ export async function embed(
     });
 }
 
-export function embedBackward(shard: Shard, batch: BatchTensors, dx: Tensor): void {
+/** dx [rows, hidden] of this rank's rows. */
+export async function embedBackward(shard: Shard, batch: BatchTensors, dx: Tensor): Promise<void> {
   const { ops } = shard;
-  ops.embeddingBackward(dx, batch.tokens, shard.g('0.wte.weight'), options(shard));
+  const work = new Arena(ops);
+  const all = await shard.allTokens(work, dx, batch.t);
+  ops.embeddingBackward(all, batch.tokens, shard.g('0.wte.weight'), options(shard));
+  work.release();
   if (shard.has('0.wpe.weight'))
-    ops.embeddingBackward(dx, batch.positions, shard.g('0.wpe.weight'));
+    ops.embeddingBackward(dx, batch.rowPositions, shard.g('0.wpe.weight'));
 }

@@ -1,21 +1,25 @@
 /**
  * After the last backward of a step, gradients of what several ranks hold are made equal: KV heads shared by
- * tensor-parallel ranks (each saw only its own q heads), norms of heads (each rank saw its own heads), and a tied
- * embedding on the first and last stage. Other norms and row-parallel biases need nothing: their gradients are the same
- * on every rank already.
+ * tensor-parallel ranks (each saw only its own q heads), norms of heads (each rank saw its own heads), norms and
+ * positions under sequence parallelism (each rank saw its own tokens), and a tied embedding on the first and last stage.
+ * The rest needs nothing: gradients of row-parallel biases, and of norms otherwise, are the same on every rank already.
  */
 import type { Stage } from './stage.js';
 
 export async function syncGradients(model: Stage): Promise<void> {
   await syncSharedKv(model);
-  await syncHeadNorms(model);
+  await syncReplicated(model);
   await syncTiedEmbedding(model);
 }
 
-async function syncHeadNorms(model: Stage): Promise<void> {
+/** Replicated parameters of which every rank has a part of the gradient. */
+async function syncReplicated(model: Stage): Promise<void> {
+  const { shard } = model;
+  const ofHeads = /\.attn\.[qk]_norm\.weight$/;
+  const ofTokens = /\.(ln|ln_f|wpe)\.(weight|bias)$/;
   for (const { spec } of model.locals)
-    if (/\.attn\.[qk]_norm\.weight$/.test(spec.name))
-      await model.shard.allReduce(model.shard.g(spec.name));
+    if (ofHeads.test(spec.name) || (shard.splitsTokens && ofTokens.test(spec.name)))
+      await shard.allReduce(shard.g(spec.name));
 }
 
 async function syncSharedKv(model: Stage): Promise<void> {
@@ -43,20 +47,18 @@ async function syncSharedKv(model: Stage): Promise<void> {
 }
 
 async function syncTiedEmbedding(model: Stage): Promise<void> {
-  const { pp, ppSize } = model.groups;
+  const { ppSize } = model.groups;
   const { tiedEmbedding, isCritic } = model.config;
-  if (!pp || ppSize === 1 || !tiedEmbedding || isCritic) return;
+  if (ppSize === 1 || !tiedEmbedding || isCritic) return;
   const { isFirstStage, isLastStage } = model.shard;
   if (!isFirstStage && !isLastStage) return;
-  const grad = model.shard.g('0.wte.weight');
-  const mine = await model.ops.read(grad);
-  const theirs = new Float32Array(mine.length);
-  const peer = isFirstStage ? ppSize - 1 : 0;
-  const sent = pp.send(peer, mine);
-  await pp.recv(peer, theirs);
-  await sent;
-  model.ops.write(
-    grad,
-    mine.map((v, i) => v + theirs[i]!),
-  );
+  const { ops, shard } = model;
+  const grad = shard.g('0.wte.weight');
+  const theirs = ops.empty(grad.shape);
+  // One sends first, for transports whose sends wait for the receiver.
+  if (isFirstStage) await shard.pp!.send(ppSize - 1, grad);
+  await shard.pp!.recv(isFirstStage ? ppSize - 1 : 0, theirs);
+  if (isLastStage) await shard.pp!.send(0, grad);
+  ops.add(grad, theirs, grad);
+  ops.free(theirs);
 }

@@ -6,6 +6,7 @@ import {
   Arena,
   type ForwardOptions,
   type ForwardOutput,
+  type HeadGrad,
   type PackedBatch,
   type Tensor,
 } from '@realhf/api';
@@ -14,11 +15,6 @@ import { headName } from './final-norm.js';
 import { gatherColumns, type Shard } from './shard.js';
 import { combineShards, localLabels, maskRows, vocabRows } from './vocab-rows.js';
 
-export interface HeadGrad {
-  dLogProbs?: Float32Array;
-  dEntropy?: Float32Array;
-  dValues?: Float32Array;
-}
 export interface HeadPass {
   readonly output: ForwardOutput;
   /** dHidden [t, hidden] is overwritten. */
@@ -66,8 +62,7 @@ export async function actorHead(
 ): Promise<HeadPass> {
   const { ops, config, groups } = shard;
   const w = shard.w(headName(shard));
-  const vocabLocal = w.shape[0]!;
-  const vocabOffset = groups.coordinates.tp * vocabLocal;
+  const { rows: vocabLocal, offset: vocabOffset, valid } = shard.vocabPiece(w);
   const h = config.hiddenDim;
   const { rows, entries, labels, shifted } = vocabRows(batch, options.needed);
   const n = rows.length;
@@ -107,6 +102,7 @@ export async function actorHead(
     logits,
     labels: ops.view(labelIds, begin, [count]),
     temperature,
+    ...(valid < vocabLocal ? { validVocab: valid } : {}),
     lse: part(1, begin, count),
     ...(wantEntropy ? { entropy: part(2, begin, count) } : {}),
     ...(mask ? { mask: ops.view(mask, begin * words, [count, words]) } : {}),
@@ -237,5 +233,5 @@ export async function allLogits(
     ops.free(logits);
   }
   if (!groups.tp || groups.tpSize === 1) return local;
-  return gatherColumns(groups.tp, local, t);
+  return gatherColumns(groups.tp, local, t, shard.config.vocabSize);
 }

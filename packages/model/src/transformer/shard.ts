@@ -1,13 +1,16 @@
 /** What one rank of a model holds and how it talks: local sizes, parameter and gradient views, collectives on device tensors. */
 import {
   CheckpointError,
+  type Arena,
   type Communicator,
   type LocalParam,
   type ModelConfig,
   type Ops,
   type ParallelGroups,
   type Tensor,
+  type TensorCommunicator,
 } from '@realhf/api';
+import { tensorGroup } from '@realhf/comm';
 
 export interface LocalHeads {
   readonly nHeads: number;
@@ -33,6 +36,9 @@ export class Shard {
   readonly ops: Ops;
   readonly groups: ParallelGroups;
   readonly heads: LocalHeads;
+  /** Undefined where this rank is alone along that axis. */
+  readonly tp: TensorCommunicator | undefined;
+  readonly pp: TensorCommunicator | undefined;
   private readonly weights = new Map<string, Tensor>();
   private readonly grads = new Map<string, Tensor>();
 
@@ -41,6 +47,8 @@ export class Shard {
     this.ops = ops;
     this.groups = groups;
     this.heads = localHeads(config, groups.coordinates.tp, groups.tpSize);
+    this.tp = tensorGroup(groups, 'tp', ops);
+    this.pp = tensorGroup(groups, 'pp', ops);
   }
 
   bind(
@@ -107,48 +115,76 @@ export class Shard {
 
   /** Sum over the tensor-parallel group, in place; nothing with one rank. */
   async allReduce(t: Tensor): Promise<void> {
-    const comm = this.groups.tp;
-    if (!comm || comm.size === 1) return;
-    const host = await this.ops.read(t);
-    await comm.allReduce(host);
-    this.ops.write(t, host);
+    await this.tp?.allReduce(t);
+  }
+
+  /** Whether activations between the parallel layers are cut by tokens (sequence parallelism). */
+  get splitsTokens(): boolean {
+    return this.groups.sequenceParallel === true && this.tp !== undefined;
+  }
+  /** All `tokens` rows of a matrix that is cut by tokens, made in `arena`; x itself where it is whole. */
+  async allTokens(arena: Arena, x: Tensor, tokens: number): Promise<Tensor> {
+    if (x.shape[0] === tokens || !this.tp) return x;
+    const all = arena.empty([tokens, x.shape[1]!]);
+    await this.tp.allGather(x, all);
+    return all;
+  }
+  /** Sum over the tensor-parallel group of `partial` [tokens, width] → `out`: all of it (which may be `partial`), or this rank's rows. */
+  async sumTokens(partial: Tensor, out: Tensor): Promise<void> {
+    if (partial === out || !this.tp) await this.allReduce(out);
+    else await this.tp.reduceScatter(partial, out);
+  }
+
+  /** Rows of this rank's piece of the vocabulary, its first token, and how many of its rows are tokens: the last pieces may be padded. */
+  vocabPiece(table: Tensor): { offset: number; rows: number; valid: number } {
+    const rows = table.shape[0]!;
+    const offset = this.groups.coordinates.tp * rows;
+    return { offset, rows, valid: Math.min(rows, this.config.vocabSize - offset) };
+  }
+  /** Logits [rows, vocab] in a new tensor from those of all vocabulary pieces [rows, piece]; `local` itself where it is whole. */
+  async allLogits(local: Tensor): Promise<Tensor> {
+    if (!this.tp) return local;
+    const { ops, tp } = this;
+    const [rows, piece] = [local.shape[0]!, local.shape[1]!];
+    const vocab = this.config.vocabSize;
+    const pieces = ops.empty([tp.size * rows, piece]);
+    await tp.allGather(local, pieces);
+    const upload = (n: number, of: (i: number) => number) =>
+      ops.fromHost(
+        Uint32Array.from({ length: n }, (_, i) => of(i)),
+        [n],
+        'u32',
+      );
+    const lines = upload(rows * tp.size, (i) => (i % tp.size) * rows + Math.floor(i / tp.size));
+    const all = ops.empty([rows, tp.size * piece]);
+    ops.gatherRows(pieces, lines, ops.view(all, 0, [rows * tp.size, piece]));
+    ops.free(pieces, lines);
+    if (tp.size * piece === vocab) return all;
+    const index = upload(rows, (i) => i);
+    const cropped = ops.empty([rows, vocab]);
+    const src = { tensor: all, offset: 0, stride: tp.size * piece };
+    ops.scatterRows({ src, index, rows, columns: vocab, dst: cropped });
+    ops.free(all, index);
+    return cropped;
   }
 }
 
-/** Sends or receives a whole tensor between pipeline stages. */
-export async function sendTensor(
-  ops: Ops,
-  comm: Communicator,
-  to: number,
-  t: Tensor,
-): Promise<void> {
-  await comm.send(to, await ops.read(t));
-}
-export async function recvTensor(
-  ops: Ops,
-  comm: Communicator,
-  from: number,
-  t: Tensor,
-): Promise<void> {
-  const host = new Float32Array(t.size);
-  await comm.recv(from, host);
-  ops.write(t, host);
-}
-
-/** A matrix cut into equal column blocks over a group, put together on every rank: [rows, columns of all ranks]. */
+/** A matrix cut into equal column blocks over a group, the last ones padded, put together on every rank: [rows, total]. */
 export async function gatherColumns(
   comm: Communicator,
   local: Float32Array,
   rows: number,
+  total: number,
 ): Promise<Float32Array> {
   const all = new Float32Array(local.length * comm.size);
   await comm.allGather(local, all);
   const columns = local.length / rows;
-  const out = new Float32Array(all.length);
+  const out = new Float32Array(rows * total);
   for (let r = 0; r < comm.size; r++) {
+    const width = Math.min(columns, total - r * columns);
     for (let i = 0; i < rows; i++) {
       const from = r * local.length + i * columns;
-      out.set(all.subarray(from, from + columns), (i * comm.size + r) * columns);
+      out.set(all.subarray(from, from + width), i * total + r * columns);
     }
   }
   return out;

@@ -1,5 +1,5 @@
 /** Which rows an actor head computes, what their labels are, and where their results go. Integers only. */
-import { ConfigError, type ForwardOptions, type PackedBatch } from '@realhf/api';
+import type { ForwardOptions, PackedBatch } from '@realhf/api';
 
 export interface VocabRows {
   /** u32: token rows t whose next token is scored. */
@@ -45,7 +45,7 @@ export function localLabels(
   );
 }
 
-/** Words of the kept-token bitmask of these rows, cut to the vocabulary shard. */
+/** Words of the kept-token bitmask of these rows, cut to the vocabulary shard; bits of tokens that don't exist are 0. */
 export function maskRows(
   mask: NonNullable<ForwardOptions['mask']>,
   rows: Uint32Array,
@@ -55,15 +55,15 @@ export function maskRows(
 ): Uint32Array {
   const words = Math.ceil(vocab / 32);
   const local = Math.ceil(vocabLocal / 32);
-  if (vocabLocal !== vocab && vocabLocal % 32 !== 0) {
-    throw new ConfigError(
-      `a logits mask over a vocabulary shard of ${vocabLocal} tokens needs a multiple of 32; use another tensor-parallel size`,
-    );
-  }
+  const first = Math.floor(vocabOffset / 32);
+  const shift = vocabOffset % 32;
   const out = new Uint32Array(rows.length * local);
+  const word = (t: number, w: number) => (w < words ? mask[t * words + w]! : 0);
   rows.forEach((t, i) => {
-    const from = t * words + Math.floor(vocabOffset / 32);
-    out.set(mask.subarray(from, from + local), i * local);
+    for (let w = 0; w < local; w++) {
+      const low = word(t, first + w) >>> shift;
+      out[i * local + w] = shift === 0 ? low : low | (word(t, first + w + 1) << (32 - shift));
+    }
   });
   return out;
 }
