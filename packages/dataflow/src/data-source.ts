@@ -1,5 +1,5 @@
 /**
- * DataSource: where a worker takes items from, and one over a list in memory (reference: D15). An epoch ends with
+ * DataSource: where a worker takes items from, one that makes them by index and one over a list (reference: D15). An epoch ends with
  * exactly one `undefined`, after which the next epoch begins; items that do not fill the last batch are dropped.
  */
 import { CheckpointError, ConfigError, SequenceSample } from '@realhf/api';
@@ -31,28 +31,30 @@ const positionSchema = z.object({
   size: z.number().int().positive(),
 });
 
-/** Items in memory, each a SequenceSample of one id. */
-export class ListDataSource implements DataSource {
-  private readonly items: readonly SequenceSample[];
+/** Items made when their turn comes, from their index and the epoch. */
+export class IndexedDataSource implements DataSource {
+  readonly size: number;
+  private readonly item: (index: number, epoch: number) => SequenceSample;
   private readonly shuffle: boolean;
   private readonly seed: number;
-  private order: readonly number[];
+  private order: Uint32Array;
   private position = 0;
   private currentEpoch = 0;
 
-  /** Samples may hold several items each; throws ConfigError if there are none. */
-  constructor(samples: readonly SequenceSample[], options: ListDataSourceOptions = {}) {
-    this.items = samples.flatMap((s) => s.unpack());
-    if (this.items.length === 0)
-      throw new ConfigError('a data source needs at least one item, got none');
+  /** `item` gives a SequenceSample of one id, the same for the same index and epoch. Throws ConfigError if there are none. */
+  constructor(
+    size: number,
+    item: (index: number, epoch: number) => SequenceSample,
+    options: ListDataSourceOptions = {},
+  ) {
+    if (size === 0) throw new ConfigError('a data source needs at least one item, got none');
+    this.size = size;
+    this.item = item;
     this.shuffle = options.shuffle ?? true;
     this.seed = options.seed ?? 1;
     this.order = this.orderOf(0);
   }
 
-  get size(): number {
-    return this.items.length;
-  }
   get epoch(): number {
     return this.currentEpoch;
   }
@@ -64,7 +66,8 @@ export class ListDataSource implements DataSource {
     }
     const picks = this.order.slice(this.position, this.position + n);
     this.position += n;
-    return SequenceSample.gather(picks.map((i) => this.items[i]!));
+    const { item, currentEpoch } = this;
+    return SequenceSample.gather(Array.from(picks, (i) => item(i, currentEpoch)));
   }
 
   state(): unknown {
@@ -88,8 +91,8 @@ export class ListDataSource implements DataSource {
     this.position = position;
     this.order = this.orderOf(epoch);
   }
-  private orderOf(epoch: number): number[] {
-    const order = this.items.map((_, i) => i);
+  private orderOf(epoch: number): Uint32Array {
+    const order = Uint32Array.from({ length: this.size }, (_, i) => i);
     if (!this.shuffle) return order;
     const random = randomOf(this.seed, epoch);
     for (let i = order.length - 1; i > 0; i--) {
@@ -97,6 +100,15 @@ export class ListDataSource implements DataSource {
       [order[i], order[j]] = [order[j]!, order[i]!];
     }
     return order;
+  }
+}
+
+/** Items in memory, each a SequenceSample of one id. */
+export class ListDataSource extends IndexedDataSource {
+  /** Samples may hold several items each; throws ConfigError if there are none. */
+  constructor(samples: readonly SequenceSample[], options: ListDataSourceOptions = {}) {
+    const items = samples.flatMap((s) => s.unpack());
+    super(items.length, (i) => items[i]!, options);
   }
 }
 

@@ -1,3 +1,7 @@
+export * from './allocation/hook-ranks.js';
+export * from './allocation/mesh.js';
+export * from './allocation/mode.js';
+export * from './allocation/placement.js';
 export * from './algorithms/dpo.js';
 export * from './algorithms/grpo.js';
 export * from './algorithms/ppo.js';
@@ -5,6 +9,7 @@ export * from './algorithms/rw.js';
 export * from './algorithms/sft.js';
 export * from './buffer.js';
 export * from './data-source.js';
+export type { CallResult, Interval } from './dispatcher.js';
 export * from './draw-graph.js';
 export * from './exp-control.js';
 export * from './graph.js';

@@ -58,7 +58,7 @@ async function collect(master: Master): Promise<StepRecord[]> {
   return records;
 }
 /** What must be equal between two runs: everything but time. */
-const timeless = (r: StepRecord) => ({ ...r, seconds: null, stepSeconds: null });
+const timeless = (r: StepRecord) => ({ ...r, seconds: null, stepSeconds: null, intervals: null });
 const at = (items: readonly string[], what: string) => items.findIndex((l) => l.startsWith(what));
 
 describe('Master with the six MFCs of PPO', () => {
@@ -280,7 +280,7 @@ describe('Master with the six MFCs of PPO', () => {
       }),
       stream: new InProcessStream(workers),
       workerOf: ({ role }) => (role === 'actor' || role === 'ref' ? 'a' : 'b'),
-      dataWorker: 'data',
+      dataWorkers: ['data'],
       control: expControlSchema.parse({ total_train_epochs: 2 }),
     });
     expect((await collect(master)).map(timeless)).toEqual(expected);

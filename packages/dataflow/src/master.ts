@@ -8,11 +8,14 @@ import {
   DataError,
   GraphError,
   modelKey,
+  SequenceSample,
   type MFCDef,
   type ModelName,
   type Stats,
 } from '@realhf/api';
+import type { Placement } from './allocation/placement.js';
 import { SequenceBuffer } from './buffer.js';
+import { Dispatcher } from './dispatcher.js';
 import {
   evalFrequencies,
   expControlSchema,
@@ -20,12 +23,13 @@ import {
   Trigger,
   type ExpControl,
 } from './exp-control.js';
+import { fetchStep } from './fetch-step.js';
 import type { Graph, GraphNode } from './graph.js';
-import { KeyOwners } from './key-owners.js';
 import { checkMasterState, notAtEdge, type MasterState } from './master-state.js';
-import { decodeMeta, errorOf, type StepPosition } from './protocol.js';
+import type { StepPosition } from './protocol.js';
 import { planRun, type RunPlan } from './run-plan.js';
-import { StepRun, type StepRecord } from './step-run.js';
+import { singleWorkerPlacements, Sites } from './sites.js';
+import { mergeStats, StepRun, type StepRecord } from './step-run.js';
 import type { Stream } from './stream.js';
 
 export interface MasterOptions {
@@ -35,10 +39,20 @@ export interface MasterOptions {
   readonly control?: ExpControl;
   /** Steps that may start before the oldest has ended. Default 0: on-policy. */
   readonly readAhead?: 0 | 1;
-  /** Worker that holds a model. Default: the stream's first. */
+  /** Where the models are, for more than one device; see `resolveAllocations`. */
+  readonly placements?: readonly Placement[];
+  /** Default `model_worker/<rank>`. */
+  readonly workerOfRank?: (rank: number) => string;
+  /** Without placements: worker that holds a model. Default: the stream's first. */
   readonly workerOf?: (model: ModelName) => string;
-  /** Worker that loads the dataset. Default: the stream's first. */
-  readonly dataWorker?: string;
+  /**
+   * Workers that load the dataset, each a contiguous part of every step; all sources must give the same items in the
+   * same order. Default: heads of the first MFC that reads the dataset (reference: D17), without placements the
+   * stream's first.
+   */
+  readonly dataWorkers?: readonly string[];
+  /** Told at once of the first error of a call, while other ranks may still wait for the one that failed: end their waits. */
+  readonly onFailure?: (error: Error) => void;
   /** Seconds. Default: performance.now() / 1000. */
   readonly clock?: () => number;
   /** Most items in flight. Default 1e6. */
@@ -50,11 +64,11 @@ export class Master {
   private readonly stream: Stream;
   private readonly control: ExpControl;
   private readonly readAhead: number;
-  private readonly workerOf: (model: ModelName) => string;
-  private readonly dataWorker: string;
+  private readonly sites: Sites;
+  private readonly dispatcher: Dispatcher;
+  private readonly dataWorkers: readonly string[];
   private readonly clock: () => number;
   private readonly buffer: SequenceBuffer;
-  private readonly owners = new KeyOwners();
   private readonly saveTrigger: Trigger;
   private readonly evalTrigger: Trigger;
   private plan: RunPlan | undefined;
@@ -69,13 +83,23 @@ export class Master {
   private due = { save: false, evaluate: false };
 
   constructor(options: MasterOptions) {
-    const first = options.stream.workers[0] ?? '';
-    this.graph = options.graph;
-    this.stream = options.stream;
+    const { graph, stream, placements, workerOf, onFailure } = options;
+    const { workers } = stream;
+    const first = workers[0] ?? '';
+    this.graph = graph;
+    this.stream = stream;
+    const { workerOfRank = (rank: number) => `model_worker/${rank}` } = options;
+    this.sites = new Sites({
+      graph,
+      placements: placements ?? singleWorkerPlacements(graph, workers, workerOf ?? (() => first)),
+      workerOfRank: placements ? workerOfRank : (rank) => workers[rank] ?? first,
+    });
+    this.dispatcher = new Dispatcher({ graph, stream, sites: this.sites, onFailure });
+    const source = [...graph.nodes.values()].find((n) => n.isSrc)!.mfc;
+    this.dataWorkers =
+      options.dataWorkers ?? (placements ? this.sites.of(source.model).heads : [first]);
     this.control = options.control ?? expControlSchema.parse({});
     this.readAhead = options.readAhead ?? 0;
-    this.workerOf = options.workerOf ?? (() => first);
-    this.dataWorker = options.dataWorker ?? first;
     this.clock = options.clock ?? (() => performance.now() / 1000);
     this.buffer = new SequenceBuffer(
       options.graph,
@@ -89,16 +113,29 @@ export class Master {
   async initialize(): Promise<RunPlan> {
     if (this.plan) return this.plan;
     const mfcs = [...this.graph.nodes.values()].map((n) => n.mfc);
+    const began = this.clock();
+    const replies = await this.dispatcher.all(
+      this.stream.workers.map((worker) => {
+        const here = (m: MFCDef) => this.sites.of(m.model).ranks.some((r) => r.worker === worker);
+        return [worker, { type: 'initialize', mfcs: mfcs.filter(here) }] as const;
+      }),
+    );
+    const middle = (began + this.clock()) / 2;
     let size: number | null = null;
-    for (const worker of this.stream.workers) {
-      const reply = await this.stream.request(worker, {
-        type: 'initialize',
-        mfcs: mfcs.filter((m) => this.workerOf(m.model) === worker),
-      });
-      if (worker === this.dataWorker) size = reply.datasetSize;
+    for (const worker of this.dataWorkers) {
+      const told = replies[this.stream.workers.indexOf(worker)]?.datasetSize ?? null;
+      if (told === null)
+        throw new DataError(`worker '${worker}' should load the dataset, but it has none`);
+      if (size !== null && told !== size)
+        throw new DataError(
+          `worker '${worker}' has a dataset of ${told} items, '${this.dataWorkers[0]!}' one of ${size}; give all the same`,
+        );
+      size = told;
     }
-    if (size === null)
-      throw new DataError(`worker '${this.dataWorker}' should load the dataset, but it has none`);
+    if (size === null) throw new DataError('no worker loads the dataset; name one in dataWorkers');
+    this.stream.workers.forEach((worker, i) => {
+      this.dispatcher.clockOffsets.set(worker, middle - replies[i]!.clock);
+    });
     return (this.plan = planRun(size, this.graph.stepSize, this.control));
   }
 
@@ -117,9 +154,10 @@ export class Master {
     const { stepsPerEpoch } = await this.initialize();
     if (this.failure !== undefined || this.steps.length > 0 || this.buffer.size > 0)
       throw notAtEdge(this.stepsDone);
+    const names = this.stream.workers;
+    const replies = await this.dispatcher.all(names.map((w) => [w, { type: 'state' }] as const));
     const workers: MasterState['workers'] = {};
-    for (const worker of this.stream.workers)
-      workers[worker] = (await this.stream.request(worker, { type: 'state' })).state;
+    names.forEach((w, i) => (workers[w] = replies[i]!.state));
     const now = this.clock();
     return {
       version: 1,
@@ -136,10 +174,12 @@ export class Master {
     const plan = await this.initialize();
     const checked = checkMasterState(state, plan, this.stream.workers);
     await Promise.allSettled(this.flying);
-    for (const worker of this.stream.workers)
-      await this.stream.request(worker, { type: 'restore', state: checked.workers[worker]! });
+    await this.dispatcher.all(
+      this.stream.workers.map((w) => [w, { type: 'restore', state: checked.workers[w]! }] as const),
+    );
     this.buffer.clear();
-    this.owners.clear();
+    const states = Object.values(checked.workers);
+    this.dispatcher.reset((key) => states.find((s) => s.models[key])?.models[key]?.version);
     this.steps = [];
     this.stepsDone = this.stepsLoaded = checked.stepsDone;
     this.failure = undefined;
@@ -150,22 +190,31 @@ export class Master {
     this.evalTrigger.restore(checked.secondsSinceEval, now);
   }
 
-  /** Saves every trained model to the path that `pathOf` gives. */
+  /** Saves every trained model, by all ranks of the replica that holds its parameters, to the path that `pathOf` gives. */
   async save(pathOf: (model: ModelName) => string): Promise<void> {
     for (const model of this.trainedModels())
-      await this.stream.request(this.workerOf(model), {
-        type: 'save',
-        model,
-        path: pathOf(model),
-      });
+      await this.dispatcher.all(
+        this.sites
+          .of(model)
+          .ranks.map((r) => [r.worker, { type: 'save', model, path: pathOf(model) }] as const),
+      );
   }
 
-  /** Evaluates every trained model; by model key. */
+  /** Evaluates every trained model on the replica that holds its parameters; by model key. */
   async evaluate(): Promise<Record<string, Stats>> {
     const all: Record<string, Stats> = {};
     for (const model of this.trainedModels()) {
-      const reply = await this.stream.request(this.workerOf(model), { type: 'evaluate', model });
-      all[modelKey(model)] = reply.stats;
+      const { ranks, parallel } = this.sites.of(model);
+      const count = parallel.dataParallelSize;
+      const replies = await this.dispatcher.all(
+        ranks.map((r) => {
+          const part = count > 1 ? { part: { index: r.dp, count } } : {};
+          return [r.worker, { type: 'evaluate', model, ...part }] as const;
+        }),
+      );
+      all[modelKey(model)] = mergeStats(
+        ranks.flatMap((r, i) => (r.isHead ? [replies[i]!.stats] : [])),
+      );
     }
     return all;
   }
@@ -173,7 +222,7 @@ export class Master {
   /** Tells every worker to let go of its data. */
   async exit(): Promise<void> {
     await Promise.allSettled(this.flying);
-    for (const worker of this.stream.workers) await this.stream.request(worker, { type: 'exit' });
+    await this.dispatcher.all(this.stream.workers.map((w) => [w, { type: 'exit' }] as const));
   }
 
   private trainedModels(): ModelName[] {
@@ -230,30 +279,16 @@ export class Master {
     const began = this.clock();
     this.loading = true;
     this.launch(
-      this.fetch(at).then((sample) => () => {
+      fetchStep(this.dispatcher, this.dataWorkers, at, this.graph.stepSize).then((parts) => () => {
+        const sample = SequenceSample.gather(parts.flatMap(({ part }) => (part.bs ? [part] : [])));
         this.buffer.put(sample);
-        this.owners.add(this.dataWorker, sample.ids, sample.keys);
+        for (const { worker, part } of parts)
+          this.dispatcher.owners.add(worker, part.ids, part.keys);
         this.steps.push(new StepRun(this.graph, at, sample.ids, began));
         this.stepsLoaded += 1;
         this.loading = false;
       }),
     );
-  }
-
-  private async fetch(at: StepPosition) {
-    const n = this.graph.stepSize;
-    const ask = async () =>
-      (await this.stream.request(this.dataWorker, { type: 'fetch', n })).sample;
-    if (at.epochStep === 0 && at.epoch > 0 && (await ask()) !== null)
-      throw new DataError(
-        `epoch ${at.epoch - 1} of the dataset goes on after the size that it told; size must count the items of one epoch`,
-      );
-    const sample = await ask();
-    if (sample?.ids.length !== n)
-      throw new DataError(
-        `the dataset gave ${sample?.ids.length ?? 0} items for step ${at.epochStep} of epoch ${at.epoch}, asked for ${n}; size must count the items of one epoch`,
-      );
-    return decodeMeta(sample);
   }
 
   /** Starts every call whose inputs are there, in topological order. */
@@ -284,37 +319,14 @@ export class Master {
     );
   }
 
-  private async call(
-    mfc: MFCDef,
-    step: StepRun,
-    batch: ReturnType<typeof decodeMeta>,
-  ): Promise<() => void> {
-    const worker = this.workerOf(mfc.model);
-    try {
-      const pulls = this.owners.plan(worker, batch.ids, mfc.inputKeys);
-      // Now, not on return: a worker serves requests in order, so its next one finds the tensors there.
-      this.owners.add(worker, batch.ids, mfc.inputKeys);
-      const reply = await this.stream.request(worker, {
-        type: mfc.interfaceType,
-        mfc: mfc.name,
-        ids: batch.ids,
-        pulls,
-        preHooks: mfc.preHooks ?? [],
-        postHooks: mfc.postHooks ?? [],
-        at: step.at,
-      });
-      const made = reply.sample === null ? undefined : decodeMeta(reply.sample);
-      return () => {
-        if (made) {
-          this.buffer.amend(made);
-          this.owners.add(worker, made.ids, mfc.outputKeys);
-        }
-        this.buffer.complete(mfc.name, batch.ids);
-        step.finish(mfc.name, reply.seconds, reply.stats, made ? [batch, made] : [batch]);
-      };
-    } catch (e) {
-      throw callError(e, mfc, step.at, batch.ids);
-    }
+  private async call(mfc: MFCDef, step: StepRun, batch: SequenceSample): Promise<() => void> {
+    const result = await this.dispatcher.call(mfc, step.at, batch);
+    return () => {
+      const { made } = result;
+      if (made) this.buffer.amend(made);
+      this.buffer.complete(mfc.name, batch.ids);
+      step.finish(mfc.name, result, made ? [batch, made] : [batch]);
+    };
   }
 
   /** Serves the triggers and drops the step's tensors. */
@@ -326,7 +338,7 @@ export class Master {
     const edge = { stepsDone: this.stepsDone, now, ...epoch };
     if (this.saveTrigger.check(edge)) this.due.save = true;
     if (this.evalTrigger.check(edge)) this.due.evaluate = true;
-    this.owners.drop(step.ids);
+    this.dispatcher.owners.drop(step.ids);
     this.launch(this.dropTensors(step.ids));
 
     let serve = { save: false, evaluate: false };
@@ -355,20 +367,9 @@ export class Master {
   }
 
   private async dropTensors(ids: readonly string[]): Promise<() => void> {
-    for (const worker of this.stream.workers)
-      await this.stream.request(worker, { type: 'clear_data_cache', ids });
+    await this.dispatcher.all(
+      this.stream.workers.map((w) => [w, { type: 'clear_data_cache', ids }] as const),
+    );
     return () => undefined;
   }
-}
-
-/** The same class of error, saying where it happened. */
-function callError(thrown: unknown, mfc: MFCDef, at: StepPosition, ids: readonly string[]) {
-  const { name, message } = thrown instanceof Error ? thrown : new Error(String(thrown));
-  const shown = ids.slice(0, 8).join(', ');
-  const more = ids.length > 8 ? `, … (${ids.length} in all)` : '';
-  return errorOf(
-    name,
-    `MFC '${mfc.name}' (${mfc.interfaceType} on model ${modelKey(mfc.model)}) failed at step ${at.step} (epoch ${at.epoch}, its step ${at.epochStep}) on ids ${shown}${more}: ${message}`,
-    thrown,
-  );
 }

@@ -1,7 +1,7 @@
 /**
  * What master and workers say to each other (reference: S13): JSON-plain messages, metadata only, never tensors.
  * The reference's `spec` and `model_config` are part of the `initialized` reply, `ack` is the reply itself, and pre-
- * and post-hooks travel with the call. Numbers that JSON lacks (NaN, ±∞) survive `encodeMessage`.
+ * and post-hooks travel with the call (ranks outside its mesh get `hook`). Numbers that JSON lacks (NaN, ±∞) survive `encodeMessage`.
  */
 import {
   CheckpointError,
@@ -17,6 +17,7 @@ import {
   type MFCHook,
   type MFCType,
   type ModelName,
+  type ModelVersion,
   type SampleDType,
   type SeqLens,
   type Stats,
@@ -52,15 +53,29 @@ export interface StepPosition {
   readonly epochStep: number;
 }
 
+/** What a worker did from `begin` to `end`, in seconds of its own clock. */
+export interface Span {
+  readonly kind: 'transfer' | 'realloc' | 'offload' | 'call';
+  readonly begin: number;
+  readonly end: number;
+}
+
 export interface InitializeRequest {
   readonly type: 'initialize';
   /** The MFCs that this worker will be asked for. */
   readonly mfcs: readonly MFCDef[];
 }
-/** Load the next `n` items of the dataset. */
+/** One of `count` about equal parts. */
+export interface PartOf {
+  readonly index: number;
+  readonly count: number;
+}
+/** Go on by `n` items of the dataset and keep a contiguous part of them. */
 export interface FetchRequest {
   readonly type: 'fetch';
   readonly n: number;
+  /** Default: all of them. */
+  readonly part?: PartOf;
 }
 export interface CallRequest {
   readonly type: MFCType;
@@ -72,6 +87,17 @@ export interface CallRequest {
   readonly preHooks: readonly MFCHook[];
   readonly postHooks: readonly MFCHook[];
   readonly at: StepPosition;
+  /** Whether this rank keeps the output and tells of it: tensor-parallel rank 0 of the last pipeline stage. */
+  readonly isHead: boolean;
+  /** Of the replica that trains, for a model that does not. */
+  readonly version?: ModelVersion;
+}
+/** Take part in a hook of an MFC that runs elsewhere, or in one that follows its call. */
+export interface HookRequest {
+  readonly type: 'hook';
+  readonly mfc: MFCDef;
+  readonly phase: 'pre' | 'post';
+  readonly hooks: readonly MFCHook[];
 }
 export interface SaveRequest {
   readonly type: 'save';
@@ -81,6 +107,8 @@ export interface SaveRequest {
 export interface EvaluateRequest {
   readonly type: 'evaluate';
   readonly model: ModelName;
+  /** Of every evaluation batch; default: all of it. */
+  readonly part?: PartOf;
 }
 /** Drop the tensors of these items. */
 export interface ClearDataCacheRequest {
@@ -103,6 +131,7 @@ export type Request =
   | InitializeRequest
   | FetchRequest
   | CallRequest
+  | HookRequest
   | SaveRequest
   | EvaluateRequest
   | ClearDataCacheRequest
@@ -116,6 +145,8 @@ export interface InitializedReply {
   readonly models: readonly string[];
   /** Items of one epoch; null where the worker has no dataset. */
   readonly datasetSize: number | null;
+  /** The worker's clock in seconds, to line its times up with the master's. */
+  readonly clock: number;
 }
 export interface DataReply {
   readonly type: 'data';
@@ -127,8 +158,14 @@ export interface ResultReply {
   /** New keys; null for a train_step. */
   readonly sample: EncodedMeta | null;
   readonly stats: Stats;
-  /** Hooks and call on the worker, waiting not counted. */
-  readonly seconds: number;
+  /** Hooks and call by the worker's clock, waiting in its queue not counted; without gaps from begin to end. */
+  readonly spans: readonly Span[];
+  /** Of the model, after the call. */
+  readonly version: ModelVersion;
+}
+export interface HookedReply {
+  readonly type: 'hooked';
+  readonly spans: readonly Span[];
 }
 export interface StatsReply {
   readonly type: 'stats';
@@ -154,13 +191,22 @@ export type ReplyTo<R extends Request> = R extends InitializeRequest
     ? DataReply
     : R extends CallRequest
       ? ResultReply
-      : R extends EvaluateRequest
-        ? StatsReply
-        : R extends StateRequest
-          ? StateReply
-          : DoneReply;
+      : R extends HookRequest
+        ? HookedReply
+        : R extends EvaluateRequest
+          ? StatsReply
+          : R extends StateRequest
+            ? StateReply
+            : DoneReply;
 export type Reply =
-  InitializedReply | DataReply | ResultReply | StatsReply | StateReply | DoneReply | ErrorReply;
+  | InitializedReply
+  | DataReply
+  | ResultReply
+  | HookedReply
+  | StatsReply
+  | StateReply
+  | DoneReply
+  | ErrorReply;
 
 /** What a worker must remember beside weights and optimizer; JSON-plain. */
 export interface WorkerState {

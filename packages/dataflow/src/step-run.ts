@@ -1,5 +1,6 @@
 /** One step while it runs, and the record that it leaves. Pure bookkeeping; the master drives it. */
 import { totalLength, type SequenceSample, type Stats } from '@realhf/api';
+import type { Interval } from './dispatcher.js';
 import type { Graph } from './graph.js';
 import type { StepPosition } from './protocol.js';
 
@@ -10,10 +11,12 @@ export interface StepRecord extends StepPosition {
   readonly ids: readonly string[];
   /** By MFC. Of several calls: the mean, or the sum of names that end in `_sum`. */
   readonly stats: Readonly<Record<string, Stats>>;
-  /** By MFC, on the worker, summed over calls. */
+  /** By MFC, on its slowest worker, summed over calls. */
   readonly seconds: Readonly<Record<string, number>>;
   /** By MFC, summed over calls: total length of the longest key that it reads or makes. */
   readonly tokens: Readonly<Record<string, number>>;
+  /** What each worker did, by the master's clock. */
+  readonly intervals: readonly Interval[];
   /** From the request for data to the last reply, by the master's clock. */
   readonly stepSeconds: number;
   readonly endOfEpoch: boolean;
@@ -40,6 +43,7 @@ export class StepRun {
   readonly ids: readonly string[];
   readonly began: number;
   private readonly graph: Graph;
+  private readonly intervals: Interval[] = [];
   private readonly calls: ReadonlyMap<string, Calls>;
 
   constructor(graph: Graph, at: StepPosition, ids: readonly string[], began: number) {
@@ -66,16 +70,25 @@ export class StepRun {
   start(mfc: string): void {
     this.calls.get(mfc)!.started += 1;
   }
-  finish(mfc: string, seconds: number, stats: Stats, samples: readonly SequenceSample[]): void {
+  finish(
+    mfc: string,
+    result: {
+      readonly seconds: number;
+      readonly stats: Stats;
+      readonly intervals: readonly Interval[];
+    },
+    samples: readonly SequenceSample[],
+  ): void {
     const c = this.calls.get(mfc)!;
     c.done += 1;
-    c.seconds += seconds;
-    c.stats.push(stats);
+    c.seconds += result.seconds;
+    c.stats.push(result.stats);
+    this.intervals.push(...result.intervals);
     c.tokens += Math.max(0, ...samples.flatMap((s) => Object.values(s.seqlens).map(totalLength)));
   }
 
   /** Everything but what only the master knows. */
-  summary(): Pick<StepRecord, 'ids' | 'stats' | 'seconds' | 'tokens'> & StepPosition {
+  summary(): Pick<StepRecord, 'ids' | 'stats' | 'seconds' | 'tokens' | 'intervals'> & StepPosition {
     const by = <T>(f: (c: Calls) => T) =>
       Object.fromEntries([...this.calls].map(([n, c]) => [n, f(c)]));
     return {
@@ -84,17 +97,26 @@ export class StepRun {
       stats: by((c) => mergeStats(c.stats)),
       seconds: by((c) => c.seconds),
       tokens: by((c) => c.tokens),
+      intervals: this.intervals,
     };
   }
 }
 
-/** Means over the calls that have the name; sums for names that end in `_sum`. */
-export function mergeStats(all: readonly Stats[]): Stats {
+/** Means over those that have the name, weighted (default: equally); sums for names that end in `_sum`. */
+export function mergeStats(all: readonly Stats[], weights?: readonly number[]): Stats {
   const merged: Stats = {};
   for (const name of new Set(all.flatMap((s) => Object.keys(s)))) {
-    const values = all.flatMap((s) => (s[name] === undefined ? [] : [s[name]]));
-    const sum = values.reduce((a, b) => a + b, 0);
-    merged[name] = name.endsWith('_sum') ? sum : sum / values.length;
+    const isSum = name.endsWith('_sum');
+    let sum = 0;
+    let total = 0;
+    all.forEach((stats, i) => {
+      const value = stats[name];
+      if (value === undefined) return;
+      const weight = isSum ? 1 : (weights?.[i] ?? 1);
+      sum += weight * value;
+      total += weight;
+    });
+    merged[name] = isSum ? sum : sum / total;
   }
   return merged;
 }

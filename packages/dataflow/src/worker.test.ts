@@ -47,6 +47,7 @@ const request = (ids: string[]): CallRequest => ({
   preHooks: [],
   postHooks: [],
   at: { step: 0, epoch: 0, epochStep: 0 },
+  isHead: true,
 });
 
 function doublerWorker(inference: ModelInterface['inference']) {
@@ -79,7 +80,7 @@ describe('ModelWorker', () => {
       return Promise.resolve(asValues(['a', 'b'], [[1], [2]], [10, 20, 30]));
     });
     const init = await stream.request('w0', { type: 'initialize', mfcs: [doubler] });
-    expect(init).toEqual({ type: 'initialized', models: ['m@0'], datasetSize: 2 });
+    expect(init).toMatchObject({ type: 'initialized', models: ['m@0'], datasetSize: 2 });
     await stream.request('w0', { type: 'fetch', n: 2 });
     const reply = await stream.request('w0', request(['b', 'a']));
     expect([...decodeMeta(reply.sample!).keys]).toEqual(['values']);

@@ -21,22 +21,26 @@ import {
 } from '@realhf/api';
 import type { DataSource } from './data-source.js';
 import { DataStore } from './data-store.js';
+import { evalPart } from './eval-part.js';
 import type { Pull } from './key-owners.js';
 import {
   encodeMeta,
   errorReply,
   type CallRequest,
+  type FetchRequest,
   type InitializedReply,
+  type PartOf,
   type Reply,
   type Request,
   type ResultReply,
+  type Span,
   type StepPosition,
   type WorkerState,
 } from './protocol.js';
 import type { RequestHandler } from './stream.js';
 
 export interface HookRunner {
-  /** `mfc.model` is the end of a param_realloc that the hook does not name. */
+  /** `mfc.model` is the end of a param_realloc that the hook does not name; this worker may hold either end, or both. */
   run(hook: MFCHook, context: { mfc: MFCDef; phase: 'pre' | 'post' }): Promise<void>;
 }
 
@@ -108,7 +112,7 @@ export class ModelWorker implements RequestHandler {
       case 'initialize':
         return this.initialize(request.mfcs);
       case 'fetch': {
-        const sample = await this.dataSource().next(request.n);
+        const sample = await this.fetch(request);
         if (sample) this.store.put(sample);
         return { type: 'data', sample: sample ? encodeMeta(sample) : null };
       }
@@ -116,11 +120,16 @@ export class ModelWorker implements RequestHandler {
       case 'inference':
       case 'train_step':
         return this.call(request);
+      case 'hook': {
+        const timer = new SpanTimer(this.clock);
+        await this.runHooks(request.hooks, request.mfc, request.phase, timer);
+        return { type: 'hooked', spans: timer.spans };
+      }
       case 'save':
         await this.save(request.model, request.path);
         return { type: 'done' };
       case 'evaluate':
-        return { type: 'stats', stats: await this.evaluate(request.model) };
+        return { type: 'stats', stats: await this.evaluate(request.model, request.part) };
       case 'clear_data_cache':
         this.store.clear(request.ids);
         return { type: 'done' };
@@ -156,7 +165,29 @@ export class ModelWorker implements RequestHandler {
       type: 'initialized',
       models: [...this.models.keys()],
       datasetSize: this.options.data?.size ?? null,
+      clock: this.clock(),
     };
+  }
+
+  /** Every data worker goes on by `n`, so that what a step is made of does not depend on how many there are. */
+  private async fetch({ n, part }: FetchRequest): Promise<SequenceSample | undefined> {
+    const sample = await this.dataSource().next(n);
+    if (!sample || !part) return sample;
+    const cut = (i: number) => Math.floor((i * n) / part.count);
+    return sample.slice(cut(part.index), cut(part.index + 1));
+  }
+
+  private async runHooks(
+    hooks: readonly MFCHook[],
+    mfc: MFCDef,
+    phase: 'pre' | 'post',
+    timer: SpanTimer,
+  ): Promise<void> {
+    const runner = this.options.hooks ?? noHooks;
+    for (const hook of hooks) {
+      await runner.run(hook, { mfc, phase });
+      timer.end(hook.type === 'offload' ? 'offload' : 'realloc');
+    }
   }
 
   private async call(request: CallRequest): Promise<ResultReply> {
@@ -166,19 +197,26 @@ export class ModelWorker implements RequestHandler {
         `this worker was not initialized with MFC '${request.mfc}' as ${request.type}; it has ${[...this.mfcs.keys()].join(', ') || 'none'}`,
       );
     const model = this.modelOf(mfc.model);
-    const hooks = this.options.hooks ?? noHooks;
-    const began = this.clock();
+    const timer = new SpanTimer(this.clock);
     for (const pull of request.pulls) this.store.put(await this.pull(pull));
+    if (request.pulls.length > 0) timer.end('transfer');
     // Assembled before the hooks: a missing tensor must not leave parameters moved.
     const input = this.store.gather(request.ids, mfc.inputKeys).remapKeys(mfc.inputKeyRemap ?? {});
-    for (const hook of request.preHooks) await hooks.run(hook, { mfc, phase: 'pre' });
+    await this.runHooks(request.preHooks, mfc, 'pre', timer);
+    if (request.version) Object.assign(model.version, request.version);
     const { output, stats } = await this.run(mfc.interfaceType, mfc, model, input);
-    const result = output && this.checkedOutput(mfc, request.ids, output);
+    const result = request.isHead && output && this.checkedOutput(mfc, request.ids, output);
     if (mfc.interfaceType === 'train_step') bumpVersion(model, request.at);
-    for (const hook of request.postHooks) await hooks.run(hook, { mfc, phase: 'post' });
     if (result) this.store.put(result);
-    const sample = result ? encodeMeta(result) : null;
-    return { type: 'result', sample, stats, seconds: this.clock() - began };
+    timer.end('call');
+    await this.runHooks(request.postHooks, mfc, 'post', timer);
+    return {
+      type: 'result',
+      sample: result ? encodeMeta(result) : null,
+      stats: request.isHead ? stats : {},
+      spans: timer.spans,
+      version: { ...model.version },
+    };
   }
 
   private async run(
@@ -231,7 +269,7 @@ export class ModelWorker implements RequestHandler {
     await this.options.saveModel(model, path);
   }
 
-  private async evaluate(name: ModelName): Promise<Stats> {
+  private async evaluate(name: ModelName, part?: PartOf): Promise<Stats> {
     const model = this.modelOf(name);
     const held = this.held.get(modelKey(name));
     if (!held?.evaluate)
@@ -242,7 +280,8 @@ export class ModelWorker implements RequestHandler {
       throw new ConfigError(
         `cannot evaluate model ${modelKey(name)} without evaluation data; give some or turn eval_freq_* off`,
       );
-    return held.evaluate(model, this.options.evalData(model));
+    const batches = this.options.evalData(model);
+    return held.evaluate(model, part && part.count > 1 ? evalPart(batches, part) : batches);
   }
 
   private state(): WorkerState {
@@ -291,6 +330,22 @@ export class ModelWorker implements RequestHandler {
     if (!this.options.data)
       throw new ConfigError('this worker was asked for data, but it has no dataset');
     return this.options.data;
+  }
+}
+
+/** Cuts the time from its making into spans without gaps. Reads the clock once per span, and once at the start. */
+class SpanTimer {
+  readonly spans: Span[] = [];
+  private readonly clock: () => number;
+  private begin: number;
+  constructor(clock: () => number) {
+    this.clock = clock;
+    this.begin = clock();
+  }
+  end(kind: Span['kind']): void {
+    const end = this.clock();
+    this.spans.push({ kind, begin: this.begin, end });
+    this.begin = end;
   }
 }
 
