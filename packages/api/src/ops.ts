@@ -5,6 +5,7 @@
  * Every reduction has a fixed order, so a rerun on the same adapter is bit-equal, and a row's result does not
  * depend on how many other rows are in the batch.
  */
+import type { MoeOps } from './moe-ops.js';
 import type { DType, HostArray, Strided, Tensor } from './tensor.js';
 
 export type Activation = 'gelu' | 'gelu_tanh' | 'silu' | 'relu';
@@ -63,6 +64,34 @@ export interface AttentionBackwardArgs extends AttentionArgs {
   readonly dv: Strided;
 }
 
+/**
+ * Keys and values of many sequences in one pool each, in pages that need not be neighbours. Row t is a token: key s of its
+ * sequence is at row `pageTable[line, ⌊s / pageSize⌋] · pageSize + s mod pageSize` of the pools.
+ */
+export interface PagedKeys {
+  /** [pages · pageSize, nKvHeads·headDim]. */
+  readonly kPool: Tensor;
+  readonly vPool: Tensor;
+  /** u32 [lines, pages of a line]. */
+  readonly pageTable: Tensor;
+  /** Tokens, a power of two. */
+  readonly pageSize: number;
+  /** u32: entry rowStride·t + rowOffset is the line of token t, the next one how many keys its sequence has with it. */
+  readonly rows: Tensor;
+  readonly rowStride: number;
+  readonly rowOffset: number;
+}
+
+/** Attention of token t to all keys up to its own, or to the last `window` of them: bits as Ops.attention gives them. */
+export interface PagedAttentionArgs extends Omit<
+  AttentionArgs,
+  'k' | 'v' | 'kvRange' | 'kvRangeStride' | 'kvRangeOffset' | 'lse'
+> {
+  readonly keys: PagedKeys;
+  /** Default: no window. */
+  readonly window?: number;
+}
+
 /** Log-probabilities of labels under softmax(logits / temperature restricted to kept tokens). */
 export interface LogProbArgs {
   /** [rows, vocab]. */
@@ -97,7 +126,7 @@ export interface LogProbBackwardArgs extends LogProbArgs {
 }
 
 export interface SampleArgs {
-  /** [rows, vocab]. */
+  /** [rows, vocab]; may be overwritten. */
   readonly logits: Tensor;
   readonly greedy: boolean;
   readonly temperature: number;
@@ -128,6 +157,23 @@ export interface SampleArgs {
   readonly logStep: number;
 }
 
+/** Words of a row of sampleRows' options. */
+export const sampleOptionWords = 16;
+
+/**
+ * Sampling where every row has options of its own, as u32 [rows, 16]: 0 seed, 1 1/temperature (f32 bits), 2 top_p (f32),
+ * 3 top_k (as f32), 4 flags (1: greedy, 2: filter by top_k and top_p), 5 min_new_tokens, 6 max_new_tokens (0: no limit),
+ * 7 n ≤ 8, 8…8+n the ids that finish the row and that min_new_tokens keeps out. A row also finishes at max_new_tokens.
+ * `logits` may be overwritten.
+ */
+export interface SampleRowsArgs extends Pick<
+  SampleArgs,
+  'logits' | 'padTokenId' | 'state' | 'tokens' | 'tokenLog' | 'logProbLog' | 'maskLog' | 'logStep'
+> {
+  readonly options: Tensor;
+  readonly validVocab?: number;
+}
+
 export interface AdamArgs {
   /** f32 masters, updated in place; grad, m and v of the same size. */
   readonly param: Tensor;
@@ -149,6 +195,24 @@ export interface AdamArgs {
   readonly gradScale: Tensor;
 }
 
+export interface CopyBlocksArgs {
+  readonly src: Tensor;
+  /**
+   * u32 [n, 6], a block per row: elements of all blocks before it, source offset, destination offset, run, source stride,
+   * destination stride (elements). A block is as many runs as there are elements up to the next; destinations don't overlap.
+   */
+  readonly blocks: Tensor;
+  /** Elements of all blocks. */
+  readonly total: number;
+  readonly dst: Tensor;
+  /** Every number in `blocks` is a multiple of 4 (faster). Default false. */
+  readonly aligned?: boolean;
+  /** dst = eta·src + (1 − eta)·dst. Default 1, a plain copy. */
+  readonly eta?: number;
+  /** src is rounded to f16 first. Default false. */
+  readonly toHalf?: boolean;
+}
+
 export interface NormArgs {
   /** [rows, dim]. */
   readonly x: Tensor;
@@ -161,7 +225,7 @@ export interface NormArgs {
   readonly eps: number;
 }
 
-export interface Ops {
+export interface Ops extends MoeOps {
   /** e.g. "SwiftShader Device (Subzero)". */
   readonly adapter: string;
   /** Largest storage binding in bytes: no tensor may exceed it. */
@@ -264,11 +328,20 @@ export interface Ops {
   }): void;
   attention(args: AttentionArgs): void;
   attentionBackward(args: AttentionBackwardArgs): void;
+  /** Puts keys and values of `count` tokens at the last key of each row. */
+  writePages(args: {
+    readonly k: Strided;
+    readonly v: Strided;
+    readonly keys: PagedKeys;
+    readonly count: number;
+  }): void;
+  pagedAttention(args: PagedAttentionArgs): void;
 
   // ---- heads --------------------------------------------------------------------------------------
   logProbs(args: LogProbForwardArgs): void;
   logProbsBackward(args: LogProbBackwardArgs): void;
   sample(args: SampleArgs): void;
+  sampleRows(args: SampleRowsArgs): void;
 
   // ---- rows and intervals -------------------------------------------------------------------------
   /** out [n, dim] = x[index[i]]; index u32 [n]. */
@@ -285,10 +358,11 @@ export interface Ops {
     readonly dst: Tensor;
     readonly accumulate?: boolean;
   }): void;
-  /** dst[dstOffset + i] = src[srcOffset + i]; intervals u32 [n, 3] = (srcOffset, dstOffset, length) in elements. */
-  gatherIntervals(src: Tensor, intervals: Tensor, dst: Tensor): void;
-  /** dst[dstOffset + i] = eta·src[srcOffset + i] + (1 − eta)·dst[…]; intervals as in gather. */
-  scatterIntervals(src: Tensor, intervals: Tensor, dst: Tensor, eta?: number): void;
+  /** Copies (or with eta blends) strided blocks between flat tensors: the ends of a parameter reallocation. */
+  copyBlocks(args: CopyBlocksArgs): void;
+  /** words[i] = f16 of floats[2i] and floats[2i + 1]; floats f32 [n], words u32 [⌈n/2⌉]. */
+  packHalves(floats: Tensor, words: Tensor): void;
+  unpackHalves(words: Tensor, floats: Tensor): void;
 
   // ---- RL and optimizer ---------------------------------------------------------------------------
   /**

@@ -4,14 +4,20 @@ import {
   type AdamArgs,
   type AttentionArgs,
   type AttentionBackwardArgs,
+  type CopyBlocksArgs,
   type Activation,
   type DType,
+  type GroupedMatmulArgs,
   type HostArray,
   type LogProbBackwardArgs,
   type LogProbForwardArgs,
   type MatmulArgs,
+  type MoeSortArgs,
   type Ops,
+  type PagedAttentionArgs,
+  type RandomScaleArgs,
   type SampleArgs,
+  type SampleRowsArgs,
   type Tensor,
 } from '@realhf/api';
 
@@ -24,18 +30,25 @@ import {
 import { attentionBackward } from './ops/attention/attention-backward.js';
 import { attention } from './ops/attention/attention.js';
 import { biasBackward } from './ops/bias/bias.js';
+import { randomScale } from './ops/dropout/random-scale.js';
 import { add, copy, fill, scale } from './ops/elementwise/elementwise.js';
 import { embedding, embeddingBackward } from './ops/embedding/embedding.js';
 import { gae } from './ops/gae/gae.js';
-import { gatherIntervals, scatterIntervals } from './ops/intervals/intervals.js';
+import { copyBlocks } from './ops/intervals/copy-blocks.js';
+import { packHalves, unpackHalves } from './ops/intervals/halves.js';
 import { logProbs, logProbsBackward } from './ops/logprobs/logprobs.js';
 import { matmul } from './ops/matmul/matmul.js';
+import { moeCombine, moeCombineBackward } from './ops/moe/combine.js';
+import { groupedMatmul } from './ops/moe/grouped.js';
+import { moeRoute, moeRouteBackward, moeSinkhorn } from './ops/moe/route.js';
+import { moeSort } from './ops/moe/sort.js';
 import { norm, normBackward } from './ops/norm/norm.js';
 import { adam } from './ops/optimizer/adam.js';
 import { clipFactor, sumSquares } from './ops/optimizer/sum-squares.js';
+import { pagedAttention, writePages } from './ops/paged-attention/paged-attention.js';
 import { rope } from './ops/rope/rope.js';
 import { gatherRows, scatterRows } from './ops/rows/rows.js';
-import { sample } from './ops/sample/sample.js';
+import { sample, sampleRows } from './ops/sample/sample.js';
 import { Recorder, type RecorderOptions } from './webgpu/recorder.js';
 
 export class WebGpuOps implements Ops {
@@ -155,6 +168,12 @@ export class WebGpuOps implements Ops {
   attention(args: AttentionArgs): void {
     attention(this.recorder, args);
   }
+  writePages(args: Parameters<Ops['writePages']>[0]): void {
+    writePages(this.recorder, args);
+  }
+  pagedAttention(args: PagedAttentionArgs): void {
+    pagedAttention(this.recorder, args);
+  }
   attentionBackward(args: AttentionBackwardArgs): void {
     attentionBackward(this.recorder, args);
   }
@@ -167,17 +186,23 @@ export class WebGpuOps implements Ops {
   sample(args: SampleArgs): void {
     sample(this.recorder, args);
   }
+  sampleRows(args: SampleRowsArgs): void {
+    sampleRows(this.recorder, args);
+  }
   gatherRows(x: Tensor, index: Tensor, out: Tensor): void {
     gatherRows(this.recorder, x, index, out);
   }
   scatterRows(args: Parameters<Ops['scatterRows']>[0]): void {
     scatterRows(this.recorder, args);
   }
-  gatherIntervals(src: Tensor, intervals: Tensor, dst: Tensor): void {
-    gatherIntervals(this.recorder, src, intervals, dst);
+  copyBlocks(args: CopyBlocksArgs): void {
+    copyBlocks(this.recorder, args);
   }
-  scatterIntervals(src: Tensor, intervals: Tensor, dst: Tensor, eta = 1): void {
-    scatterIntervals(this.recorder, src, intervals, dst, eta);
+  packHalves(floats: Tensor, words: Tensor): void {
+    packHalves(this.recorder, floats, words);
+  }
+  unpackHalves(words: Tensor, floats: Tensor): void {
+    unpackHalves(this.recorder, words, floats);
   }
   gae(args: Parameters<Ops['gae']>[0]): void {
     gae(this.recorder, args);
@@ -190,5 +215,29 @@ export class WebGpuOps implements Ops {
   }
   adam(args: AdamArgs): void {
     adam(this.recorder, args);
+  }
+  moeRoute(args: Parameters<Ops['moeRoute']>[0]): void {
+    moeRoute(this.recorder, args);
+  }
+  moeRouteBackward(args: Parameters<Ops['moeRouteBackward']>[0]): void {
+    moeRouteBackward(this.recorder, args);
+  }
+  moeSinkhorn(logits: Tensor, choiceBias: Tensor): void {
+    moeSinkhorn(this.recorder, logits, choiceBias);
+  }
+  moeSort(args: MoeSortArgs): void {
+    moeSort(this.recorder, args);
+  }
+  groupedMatmul(args: GroupedMatmulArgs): void {
+    groupedMatmul(this.recorder, args);
+  }
+  moeCombine(args: Parameters<Ops['moeCombine']>[0]): void {
+    moeCombine(this.recorder, args);
+  }
+  moeCombineBackward(args: Parameters<Ops['moeCombineBackward']>[0]): void {
+    moeCombineBackward(this.recorder, args);
+  }
+  randomScale(args: RandomScaleArgs): void {
+    randomScale(this.recorder, args);
   }
 }

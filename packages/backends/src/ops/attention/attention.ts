@@ -68,10 +68,15 @@ export function expectSize(op: string, name: string, t: Tensor, size: number): v
     );
 }
 
-/** The params that forward and backward share; throws DeviceError when shapes don't fit. */
-export function attentionValues(a: AttentionArgs) {
+type Heads = Pick<
+  AttentionArgs,
+  'tQ' | 'nHeads' | 'nKvHeads' | 'headDim' | 'scale' | 'group' | 'qHeadOffset' | 'kvHeadOffset'
+>;
+
+/** The params that describe heads; throws DeviceError when they don't fit together. */
+export function headValues(op: string, a: Heads) {
   if (a.headDim % 4 !== 0)
-    throw new DeviceError(`attention: head_dim ${a.headDim} is not a multiple of 4`);
+    throw new DeviceError(`${op}: head_dim ${a.headDim} is not a multiple of 4`);
   const group = a.group ?? Math.max(1, Math.floor(a.nHeads / a.nKvHeads));
   const qHeadOffset = a.qHeadOffset ?? 0;
   const kvHeadOffset = a.kvHeadOffset ?? 0;
@@ -79,14 +84,8 @@ export function attentionValues(a: AttentionArgs) {
   const last = Math.floor((a.nHeads - 1 + qHeadOffset) / group) - kvHeadOffset;
   if (first < 0 || last >= a.nKvHeads)
     throw new DeviceError(
-      `attention: ${a.nHeads} q heads from ${qHeadOffset} in groups of ${group} need kv heads ${first} to ${last}, there are ${a.nKvHeads} from ${kvHeadOffset}`,
+      `${op}: ${a.nHeads} q heads from ${qHeadOffset} in groups of ${group} need kv heads ${first} to ${last}, there are ${a.nKvHeads} from ${kvHeadOffset}`,
     );
-  const rangeStride = a.kvRangeStride ?? 2;
-  const rangeOffset = a.kvRangeOffset ?? 0;
-  expectSize('attention', 'kvRange', a.kvRange, (a.tQ - 1) * rangeStride + rangeOffset + 2);
-  expectSize('attention', 'out', a.out, a.tQ * a.nHeads * a.headDim);
-  if (a.lse) expectSize('attention', 'lse', a.lse, a.tQ * a.nHeads);
-  const [q, k, v] = [inVec4('q', a.q), inVec4('k', a.k), inVec4('v', a.v)];
   return {
     d4: a.headDim / 4,
     t_q: a.tQ,
@@ -96,6 +95,20 @@ export function attentionValues(a: AttentionArgs) {
     group,
     q_head_offset: qHeadOffset,
     kv_head_offset: kvHeadOffset,
+  };
+}
+
+/** The params that forward and backward share; throws DeviceError when shapes don't fit. */
+export function attentionValues(a: AttentionArgs) {
+  const heads = headValues('attention', a);
+  const rangeStride = a.kvRangeStride ?? 2;
+  const rangeOffset = a.kvRangeOffset ?? 0;
+  expectSize('attention', 'kvRange', a.kvRange, (a.tQ - 1) * rangeStride + rangeOffset + 2);
+  expectSize('attention', 'out', a.out, a.tQ * a.nHeads * a.headDim);
+  if (a.lse) expectSize('attention', 'lse', a.lse, a.tQ * a.nHeads);
+  const [q, k, v] = [inVec4('q', a.q), inVec4('k', a.k), inVec4('v', a.v)];
+  return {
+    ...heads,
     q_offset: q.offset,
     q_stride: q.stride,
     k_offset: k.offset,

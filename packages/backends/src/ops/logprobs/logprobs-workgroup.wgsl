@@ -20,6 +20,7 @@ fn main(
   lane = index;
   let row = group.x + group.y * groups.x;
   if (row >= params.rows) { return; }
+  inv_t = params.inv_t;
   let stats = row_stats(row);
   if (lane != 0u) { return; }
   let label = labels[row];

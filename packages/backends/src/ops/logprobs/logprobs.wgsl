@@ -22,6 +22,7 @@ fn is_kept(row: u32, column: u32) -> bool {
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let row = linear_index(id, groups, WG);
   if (row >= params.rows) { return; }
+  inv_t = params.inv_t;
   let stats = row_stats(row);
   let label = labels[row];
   var log_prob = 0.0;

@@ -1,5 +1,5 @@
 // row-softmax.wgsl for GPUs: WG lanes share a row, lane l takes the columns l, l + WG, …, sums are joined as a binary
-// tree. Put before logprobs-workgroup.wgsl and sample-workgroup.wgsl, which bring `logits`, params.{vocab, valid, inv_t}
+// tree. Put before logprobs-workgroup.wgsl and sample-workgroup.wgsl, which bring `logits`, params.{vocab, valid}
 // and `kept(row, column, x)`. Call it in uniform control flow.
 struct RowStats {
   // Largest kept logit over the temperature, log Σ exp(z − top), entropy in nats.
@@ -9,6 +9,8 @@ struct RowStats {
 }
 
 const LOWEST = -3.4028234e38;
+// 1 / temperature of the row, to be set before the functions are called.
+var<private> inv_t: f32;
 var<private> lane: u32;
 var<workgroup> joined: array<vec2f, WG>;
 
@@ -37,12 +39,12 @@ fn row_stats(row: u32) -> RowStats {
     let x = logits[at + j];
     lane_top = max(lane_top, select(LOWEST, x, kept(row, j, x)));
   }
-  let top = join_max(vec2f(lane_top)).x * params.inv_t;
+  let top = join_max(vec2f(lane_top)).x * inv_t;
   var sums = vec2f();
   for (var j = lane; j < params.valid; j += WG) {
     let x = logits[at + j];
     if (kept(row, j, x)) {
-      let z = fma(x, params.inv_t, -top);
+      let z = fma(x, inv_t, -top);
       let e = exp(z);
       sums = vec2f(sums.x + e, fma(e, z, sums.y));
     }
@@ -53,5 +55,5 @@ fn row_stats(row: u32) -> RowStats {
 }
 
 fn log_prob_of(x: f32, stats: RowStats) -> f32 {
-  return fma(x, params.inv_t, -stats.top) - stats.log_sum;
+  return fma(x, inv_t, -stats.top) - stats.log_sum;
 }

@@ -1,5 +1,5 @@
 // Softmax statistics of one row of logits, put before logprobs.wgsl and sample.wgsl so that both compute bit-equal
-// log-probs. They bring: `logits` [rows, vocab], params.{vocab, valid, inv_t} and `kept4(row, column, x)`, which says
+// log-probs. They bring: `logits` [rows, vocab], params.{vocab, valid} and `kept4(row, column, x)`, which says
 // which of the four columns from `column` (a multiple of 4) with logits x take part.
 struct RowStats {
   // Largest kept logit over the temperature, log Σ exp(z − top), entropy in nats.
@@ -9,6 +9,8 @@ struct RowStats {
 }
 
 const LOWEST = -3.4028234e38;
+// 1 / temperature of the row, to be set before the functions are called.
+var<private> inv_t: f32;
 const NEXT4 = vec4u(0u, 1u, 2u, 3u);
 
 fn load4(at: u32) -> vec4f {
@@ -38,13 +40,13 @@ fn row_stats(row: u32) -> RowStats {
     let x = load_rest(at, whole);
     top4 = max(top4, select(vec4f(LOWEST), x, kept_rest(row, whole, x)));
   }
-  let top = max(max(top4.x, top4.y), max(top4.z, top4.w)) * params.inv_t;
+  let top = max(max(top4.x, top4.y), max(top4.z, top4.w)) * inv_t;
   var sum4 = vec4f();
   var weighted4 = vec4f();
   for (var j = 0u; j < whole; j += 4u) {
     let x = load4(at + j);
     let kept = kept4(row, j, x);
-    let z = select(vec4f(), x * params.inv_t - top, kept);
+    let z = select(vec4f(), x * inv_t - top, kept);
     let e = select(vec4f(), exp(z), kept);
     sum4 += e;
     weighted4 += e * z;
@@ -52,7 +54,7 @@ fn row_stats(row: u32) -> RowStats {
   if (whole < params.valid) {
     let x = load_rest(at, whole);
     let kept = kept_rest(row, whole, x);
-    let z = select(vec4f(), x * params.inv_t - top, kept);
+    let z = select(vec4f(), x * inv_t - top, kept);
     let e = select(vec4f(), exp(z), kept);
     sum4 += e;
     weighted4 += e * z;
@@ -64,5 +66,5 @@ fn row_stats(row: u32) -> RowStats {
 }
 
 fn log_prob_of(x: f32, stats: RowStats) -> f32 {
-  return (x * params.inv_t - stats.top) - stats.log_sum;
+  return (x * inv_t - stats.top) - stats.log_sum;
 }

@@ -1,9 +1,10 @@
 // What both forms of sampling share; put between row-softmax and sample.wgsl or sample-workgroup.wgsl, which bring
-// `extremes(row)` and `above(row, pivots, top)`.
-// Kept tokens are those whose logit is at least a threshold, the largest at which top-k or top-p is satisfied. Random
+// `extremes(row)` and `above(row, pivots, top, by_mass)`.
+// Tokens that min_new_tokens forbids get the lowest logit, in place. Kept tokens are those whose logit is at least a threshold, the largest at which top-k or top-p is satisfied. Random
 // numbers are Philox2x32-10(seed, step) (Salmon et al. 2011).
-@group(0) @binding(0) var<storage, read> logits: array<f32>;
-@group(0) @binding(1) var<storage, read> seeds: array<u32>;
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>;
+// Seeds, or 16 words a row: see SampleRowsArgs.
+@group(0) @binding(1) var<storage, read> options: array<u32>;
 @group(0) @binding(2) var<storage, read_write> state: array<u32>;
 @group(0) @binding(3) var<storage, read_write> tokens: array<i32>;
 @group(0) @binding(4) var<storage, read_write> token_log: array<i32>;
@@ -11,12 +12,44 @@
 @group(0) @binding(6) var<storage, read_write> mask_log: array<u32>;
 
 const NONE = 0xffffffffu;
-// The smallest kept logit, and the column that min_new_tokens forbids.
-var<private> threshold: f32 = LOWEST;
-var<private> banned: u32 = NONE;
+// Above LOWEST, below every logit of a model.
+const FAINTEST = -3.4e38;
+// The smallest kept logit.
+var<private> threshold: f32 = FAINTEST;
 
 fn is_kept(column: u32, x: f32) -> bool {
-  return x >= threshold && column != banned;
+  return x >= threshold;
+}
+
+// What a row is asked for.
+struct Options {
+  seed: u32,
+  inv_t: f32,
+  top_p: f32,
+  top_k: f32,
+  greedy: bool,
+  filter_tokens: bool,
+  min_new: u32,
+  max_new: u32,
+  stops: u32,
+}
+
+fn options_of(row: u32) -> Options {
+  if (params.per_row == 0u) {
+    return Options(
+      options[row], params.inv_t, params.top_p, params.top_k, (params.flags & 1u) != 0u, (params.flags & 2u) != 0u,
+      params.min_new, 0u, select(0u, 1u, params.eos >= 0));
+  }
+  let at = 16u * row;
+  let flags = options[at + 4u];
+  return Options(
+    options[at], bitcast<f32>(options[at + 1u]), bitcast<f32>(options[at + 2u]), bitcast<f32>(options[at + 3u]),
+    (flags & 1u) != 0u, (flags & 2u) != 0u, options[at + 5u], options[at + 6u], options[at + 7u]);
+}
+
+fn stop_id(row: u32, i: u32) -> u32 {
+  if (params.per_row == 0u) { return bitcast<u32>(params.eos); }
+  return options[16u * row + 8u + i];
 }
 
 // An integer that orders as the float does (−0 = +0).
@@ -64,8 +97,8 @@ struct Bound {
 }
 
 // Where between two bounds the condition should turn, if logits were spread evenly there.
-fn guess(low: Bound, high: Bound, need_mass: f32) -> f32 {
-  let by_count = (low.count - params.top_k) / (low.count - high.count);
+fn guess(low: Bound, high: Bound, need_count: f32, need_mass: f32) -> f32 {
+  let by_count = (low.count - need_count) / (low.count - high.count);
   let by_mass = (low.mass - need_mass) / max(low.mass - high.mass, 1e-30);
   return clamp(max(by_count, by_mass), 0.06, 0.94);
 }
@@ -73,7 +106,7 @@ fn guess(low: Bound, high: Bound, need_mass: f32) -> f32 {
 // The largest logit x with count(logits ≥ x) ≥ top_k or mass(logits ≥ x) ≥ top_p·total; the smallest if there is none.
 // Each pass counts at four pivots: around the interpolated place and halfway to both ends. It stops when one logit is
 // left between the bounds. After 16 passes the keys are cut in five, so that it ends whatever the logits.
-fn find_threshold(row: u32) -> f32 {
+fn find_threshold(row: u32, top_k: f32, top_p: f32) -> f32 {
   let ends = extremes(row);
   let top = ends.x;
   var low = Bound(key_of(ends.y), ends.z, 0.0);
@@ -84,7 +117,7 @@ fn find_threshold(row: u32) -> f32 {
     let span = float_of(high.key - 1u) - a;
     var places = vec4f(0.2, 0.4, 0.6, 0.8);
     if (trial > 0u) {
-      let f = guess(low, high, need_mass);
+      let f = guess(low, high, top_k, need_mass);
       places = vec4f(0.5 * f - 0.025, f - 0.05, f + 0.05, 0.5 * f + 0.525);
     }
     let values = a + span * places;
@@ -92,14 +125,14 @@ fn find_threshold(row: u32) -> f32 {
     if (trial >= 16u) { keys = low.key + ((high.key - low.key) / 5u) * vec4u(1u, 2u, 3u, 4u); }
     keys = clamp(keys, vec4u(low.key + 1u), vec4u(high.key - 1u));
     let pivots = vec4f(float_of(keys.x), float_of(keys.y), float_of(keys.z), float_of(keys.w));
-    let found = above(row, pivots, top * params.inv_t);
-    if (trial == 0u && params.top_p < 1.0) {
-      need_mass = params.top_p * found.total;
+    let found = above(row, pivots, top * inv_t, top_p < 1.0);
+    if (trial == 0u && top_p < 1.0) {
+      need_mass = top_p * found.total;
       low.mass = found.total;
     }
     for (var i = 0u; i < 4u; i++) {
       let bound = Bound(keys[i], found.count[i], found.mass[i]);
-      if (bound.count >= params.top_k || bound.mass >= need_mass) {
+      if (bound.count >= top_k || bound.mass >= need_mass) {
         if (bound.key > low.key) { low = bound; }
       } else if (bound.key < high.key) {
         high = bound;
@@ -110,12 +143,14 @@ fn find_threshold(row: u32) -> f32 {
 }
 
 // Writes the row's token and advances its state if it has not finished.
-fn put(row: u32, column: u32, log_prob: f32) {
+fn put(row: u32, wanted: Options, column: u32, log_prob: f32) {
   let finished = state[5u * row + 1u] != 0u;
   let token = select(i32(column), params.pad, finished);
   if (!finished) {
     state[5u * row] += 1u;
-    state[5u * row + 1u] = select(0u, 1u, token == params.eos);
+    var ends = state[5u * row] == wanted.max_new;
+    for (var i = 0u; i < wanted.stops; i++) { ends = ends || stop_id(row, i) == column; }
+    state[5u * row + 1u] = select(0u, 1u, ends);
     state[5u * row + 2u] += 1u;
     state[5u * row + 4u] += 1u;
   }

@@ -20,7 +20,7 @@ fn extremes(row: u32) -> vec3f {
   var count = 0.0;
   for (var j = lane; j < params.valid; j += WG) {
     let x = logits[at + j];
-    if (j != banned) {
+    if (x != LOWEST) {
       ends = max(ends, vec2f(x, -x));
       count += 1.0;
     }
@@ -30,17 +30,16 @@ fn extremes(row: u32) -> vec3f {
   return vec3f(joined_ends.x, -joined_ends.y, joined_count.x);
 }
 
-fn above(row: u32, pivots: vec4f, top: f32) -> Above {
+fn above(row: u32, pivots: vec4f, top: f32, by_mass: bool) -> Above {
   var sums = Joined(vec4f(), vec4f(), 0.0);
   let at = row * params.vocab;
-  let by_mass = params.top_p < 1.0;
   for (var j = lane; j < params.valid; j += WG) {
     let x = logits[at + j];
-    if (j == banned) { continue; }
+    if (x == LOWEST) { continue; }
     let inside = vec4f(x) >= pivots;
     sums.count += select(vec4f(), vec4f(1.0), inside);
     if (by_mass) {
-      let w = exp(fma(x, params.inv_t, -top));
+      let w = exp(fma(x, inv_t, -top));
       sums.mass += select(vec4f(), vec4f(w), inside);
       sums.total += w;
     }
@@ -97,7 +96,7 @@ fn pick(row: u32, top: f32, u: f32) -> u32 {
   for (var j = owner; j < params.valid; j += WG) {
     let x = logits[row * params.vocab + j];
     if (!is_kept(j, x)) { continue; }
-    let e = exp(fma(x, params.inv_t, -top));
+    let e = exp(fma(x, inv_t, -top));
     if (e > 0.0) { column = j; }
     running += e;
     if (running > target_sum) { break; }
@@ -109,7 +108,7 @@ fn draw(row: u32, top: f32, u: f32) -> u32 {
   var sum = 0.0;
   for (var j = lane; j < params.valid; j += WG) {
     let x = logits[row * params.vocab + j];
-    if (is_kept(j, x)) { sum += exp(fma(x, params.inv_t, -top)); }
+    if (is_kept(j, x)) { sum += exp(fma(x, inv_t, -top)); }
   }
   lane_sums[lane] = sum;
   workgroupBarrier();
@@ -122,7 +121,7 @@ fn argmax(row: u32) -> u32 {
   var column = NONE;
   for (var j = lane; j < params.valid; j += WG) {
     let x = logits[row * params.vocab + j];
-    if (j != banned && (x > best || column == NONE)) {
+    if (x > best) {
       best = x;
       column = j;
     }
@@ -144,16 +143,23 @@ fn main(
   if (row >= params.rows) { return; }
   if (lane == 0u) { row_state = vec2u(state[5u * row], state[5u * row + 1u]); }
   let before = workgroupUniformLoad(&row_state);
+  let wanted = options_of(row);
   var column = 0u;
   var log_prob = 0.0;
   if (before.y == 0u) {
-    if (before.x < params.min_new) { banned = bitcast<u32>(params.eos); }
-    if (params.filter_tokens != 0u) { threshold = find_threshold(row); }
+    if (before.x < wanted.min_new) {
+      if (lane < wanted.stops && stop_id(row, lane) < params.valid) {
+        logits[row * params.vocab + stop_id(row, lane)] = LOWEST;
+      }
+      storageBarrier();
+    }
+    inv_t = wanted.inv_t;
+    if (wanted.filter_tokens) { threshold = find_threshold(row, wanted.top_k, wanted.top_p); }
     let stats = row_stats(row);
-    if (params.greedy != 0u) { column = argmax(row); }
-    else { column = draw(row, stats.top, uniform_of(seeds[row], before.x)); }
+    if (wanted.greedy) { column = argmax(row); }
+    else { column = draw(row, stats.top, uniform_of(wanted.seed, before.x)); }
     log_prob = log_prob_of(logits[row * params.vocab + column], stats);
   }
-  if (lane == 0u) { put(row, column, log_prob); }
+  if (lane == 0u) { put(row, wanted, column, log_prob); }
   for (var w = lane; w < params.mask_words; w += WG) { put_mask(row, w); }
 }

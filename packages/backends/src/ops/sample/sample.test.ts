@@ -5,7 +5,7 @@ import { normal, random } from '../../testing/numbers.js';
 import { onAdapters } from '../../testing/test-recorders.js';
 import { logProbs } from '../logprobs/logprobs.js';
 import { combinations, expectDraws, hold, sampleArgs } from './sample-checks.js';
-import { sample } from './sample.js';
+import { sample, sampleRows } from './sample.js';
 import { philox, sampleReference } from './sample.reference.js';
 
 test('Philox2x32-10 gives the published known answers', () => {
@@ -142,6 +142,50 @@ onAdapters((r) => {
       sample(r(), alone, form);
       expect((await ints(alone.tokens))[0]).toBe(got[3]);
       expect((await floats(alone.logProbLog))[0]).toBe((await floats(logProbLog))[8]);
+    });
+
+    test('rows with options of their own draw as batches with those options do', async () => {
+      const rand = random(9);
+      const vocab = 61;
+      const logits = normal(8 * vocab, rand, 2);
+      const bits = new Float32Array(1);
+      const bitsOf = (x: number) => {
+        bits[0] = x;
+        return new Uint32Array(bits.buffer)[0]!;
+      };
+      const kinds = [...combinations, { temperature: 1, topK: 1000, topP: 1, banned: 4 }];
+      const line = (k: number) => logits.slice(k * vocab, (k + 1) * vocab);
+      const words: number[] = [];
+      kinds.forEach((w, k) => {
+        const filter = w.topK < vocab || w.topP < 1;
+        const stops = w.banned < 0 ? [] : [w.banned, 7];
+        words.push(70 + k, bitsOf(1 / w.temperature), bitsOf(w.topP), bitsOf(w.topK));
+        words.push(filter ? 2 : 0, 1, k === 0 ? 1 : 0, stops.length);
+        words.push(...stops, ...new Array<number>(8 - stops.length).fill(0));
+      });
+      const n = kinds.length;
+      const base = setup(logits.slice(0, n * vocab), n, combinations[0]!);
+      sampleRows(r(), { ...base, options: up(Uint32Array.from(words)) }, form);
+      const tokens = await ints(base.tokens);
+      const state = await ints(base.state);
+      for (const [k, w] of kinds.entries()) {
+        const x = line(k);
+        // The second stop id is kept out too.
+        if (w.banned >= 0) x[7] = -3.4028234e38;
+        const alone = setup(x, 1, w, { seeds: up(Uint32Array.of(70 + k)) });
+        sample(r(), alone, form);
+        expect(tokens[k]).toBe((await ints(alone.tokens))[0]);
+        expect((await floats(base.logProbLog))[k]).toBe((await floats(alone.logProbLog))[0]);
+        // Row 0 has max_new_tokens 1, the others no limit.
+        expect(state[5 * k + 1]).toBe(k === 0 ? 1 : 0);
+      }
+      // At a stop id, whichever it is.
+      const flat = new Float32Array(vocab).fill(-90);
+      flat[7] = 5;
+      const stop = setup(flat, 1, combinations[0]!, {}, Uint32Array.of(1, 0, 0, 0, 0));
+      const last = Uint32Array.from(words.slice(16 * (n - 1)));
+      sampleRows(r(), { ...stop, options: up(last) }, form);
+      expect([...(await ints(stop.state))].slice(0, 2)).toEqual([2, 1]);
     });
   });
 

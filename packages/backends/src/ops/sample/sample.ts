@@ -5,7 +5,13 @@
  * and its log-prob is of the plain softmax (without a forbidden EOS).
  * Finished rows give PAD, log-prob 0, a mask with every valid token, and keep their state.
  */
-import { DeviceError, type SampleArgs } from '@realhf/api';
+import {
+  DeviceError,
+  sampleOptionWords,
+  type SampleArgs,
+  type SampleRowsArgs,
+  type Tensor,
+} from '@realhf/api';
 
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
@@ -25,8 +31,8 @@ const byRow = defineKernel({
     vocab: 'u32',
     valid: 'u32',
     inv_t: 'f32',
-    greedy: 'u32',
-    filter_tokens: 'u32',
+    per_row: 'u32',
+    flags: 'u32',
     top_p: 'f32',
     top_k: 'f32',
     eos: 'i32',
@@ -35,7 +41,15 @@ const byRow = defineKernel({
     log_step: 'u32',
     mask_words: 'u32',
   },
-  access: ['read', 'read', 'read_write', 'read_write', 'read_write', 'read_write', 'read_write'],
+  access: [
+    'read_write',
+    'read',
+    'read_write',
+    'read_write',
+    'read_write',
+    'read_write',
+    'read_write',
+  ],
   variants: [{ WG: 8 }],
 });
 const byWorkgroup = defineKernel({
@@ -45,20 +59,53 @@ const byWorkgroup = defineKernel({
   variants: [{ WG: 512 }],
 });
 
+/** Options that all rows share; without effect where rows have their own. */
+const ownOptions = { inv_t: 1, per_row: 1, flags: 0, top_p: 1, top_k: 1, eos: -1, min_new: 0 };
+
 /** Samples tokens [rows] from logits [rows, vocab], advances state, writes line logStep of the logs. */
 export function sample(r: Recorder, a: SampleArgs, form = rowForm(r)): void {
-  const { rows, vocab } = rowsAndVocab('sample', a.logits);
+  const { vocab } = rowsAndVocab('sample', a.logits);
   const valid = a.validVocab ?? vocab;
-  const words = a.maskLog ? Math.ceil(vocab / 32) : 0;
-  if (valid < 1 || valid > vocab || (valid === 1 && a.eosTokenId === 0 && a.minNewTokens > 0))
+  if (valid === 1 && a.eosTokenId === 0 && a.minNewTokens > 0)
     throw new DeviceError(`sample: validVocab ${valid} of ${vocab} columns leaves no token`);
   if (!a.greedy && !(a.temperature > 0 && a.topP > 0 && a.topP <= 1 && a.topK >= 1))
     throw new DeviceError(
       `sample: temperature ${a.temperature}, topP ${a.topP} or topK ${a.topK} is out of range`,
     );
+  const filter = !a.greedy && (a.topP < 1 || a.topK < valid);
+  const options = {
+    inv_t: a.greedy ? 1 : 1 / a.temperature,
+    per_row: 0,
+    flags: (a.greedy ? 1 : 0) + (filter ? 2 : 0),
+    top_p: a.topP,
+    top_k: a.topK,
+    eos: a.eosTokenId,
+    min_new: a.minNewTokens,
+  };
+  run(r, a, a.seeds, 1, options, form);
+}
+
+/** The same with options of each row. */
+export function sampleRows(r: Recorder, a: SampleRowsArgs, form = rowForm(r)): void {
+  run(r, a, a.options, sampleOptionWords, ownOptions, form);
+}
+
+function run(
+  r: Recorder,
+  a: Omit<SampleRowsArgs, 'options'>,
+  perRow: Tensor,
+  width: number,
+  options: typeof ownOptions,
+  form: 'row' | 'workgroup',
+): void {
+  const { rows, vocab } = rowsAndVocab('sample', a.logits);
+  const valid = a.validVocab ?? vocab;
+  const words = a.maskLog ? Math.ceil(vocab / 32) : 0;
+  if (valid < 1 || valid > vocab)
+    throw new DeviceError(`sample: validVocab ${valid} of ${vocab} columns leaves no token`);
   const lines = rows * (a.logStep + 1);
   if (
-    a.seeds.size < rows ||
+    perRow.size < width * rows ||
     a.state.size < 5 * rows ||
     a.tokens.size < rows ||
     a.tokenLog.size < lines ||
@@ -66,7 +113,7 @@ export function sample(r: Recorder, a: SampleArgs, form = rowForm(r)): void {
     (a.maskLog && a.maskLog.size < lines * words)
   )
     throw new DeviceError(
-      `sample of ${rows} rows into line ${a.logStep}: seeds, state, tokens or a log is too small`,
+      `sample of ${rows} rows into line ${a.logStep}: seeds or options, state, tokens or a log is too small`,
     );
   if (rows === 0) return;
   const wg = rowWorkgroup(r, form);
@@ -74,19 +121,13 @@ export function sample(r: Recorder, a: SampleArgs, form = rowForm(r)): void {
   r.run(
     form === 'row' ? byRow : byWorkgroup,
     wg,
-    [a.logits, a.seeds, a.state, a.tokens, a.tokenLog, a.logProbLog, mask],
+    [a.logits, perRow, a.state, a.tokens, a.tokenLog, a.logProbLog, mask],
     {
       rows,
       vocab,
       valid,
-      inv_t: a.greedy ? 1 : 1 / a.temperature,
-      greedy: a.greedy ? 1 : 0,
-      filter_tokens: !a.greedy && (a.topP < 1 || a.topK < valid) ? 1 : 0,
-      top_p: a.topP,
-      top_k: a.topK,
-      eos: a.eosTokenId,
+      ...options,
       pad: a.padTokenId,
-      min_new: a.minNewTokens,
       log_step: a.logStep,
       mask_words: words,
     },
