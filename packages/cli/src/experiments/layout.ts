@@ -2,7 +2,8 @@
 import { ConfigError } from '@realhf/api';
 
 import type { MfcOptions } from '../options/schemas/mfc.js';
-import type { LoadedModel } from './load-model.js';
+import { roleConfig } from './load-model.js';
+import type { RoleSpec } from './spec.js';
 
 export function requireOneDevice(calls: Readonly<Record<string, MfcOptions>>): void {
   for (const [name, { parallel }] of Object.entries(calls)) {
@@ -33,13 +34,16 @@ export function microbatchesByName<N extends string>(
   return out;
 }
 
-/** Throws ConfigError where a model's tokens can't be the actor's. */
-export function requireOneVocabulary(actor: LoadedModel, others: readonly LoadedModel[]): void {
-  const size = actor.model.config.vocabSize;
-  for (const { role, model } of others) {
-    if (model.config.vocabSize !== size)
+/** Throws ConfigError where a model's tokens can't be the actor's; `size` is the actor's vocabulary. */
+export async function requireOneVocabulary(
+  size: number,
+  roles: readonly RoleSpec[],
+): Promise<void> {
+  for (const { role, key, options, isCritic } of roles) {
+    const { vocabSize } = await roleConfig(options, key, isCritic);
+    if (vocabSize !== size)
       throw new ConfigError(
-        `${role} has a vocabulary of ${model.config.vocabSize}, the actor of ${size}; all models must share one tokenizer`,
+        `${role} has a vocabulary of ${vocabSize}, the actor of ${size}; all models must share one tokenizer`,
       );
   }
 }

@@ -7,6 +7,7 @@ import {
   ConfigError,
   type ModelConfig,
   type Ops,
+  type ParallelGroups,
   type Tokenizer,
 } from '@realhf/api';
 import { hfFamilies, ReaLModel } from '@realhf/model';
@@ -64,10 +65,20 @@ export async function roleText(
   return { tokenizer, limits };
 }
 
+/** Sizes of a role's model, from its config.json. */
+export async function roleConfig(
+  options: FrozenModelOptions,
+  role: string,
+  isCritic: boolean,
+): Promise<ModelConfig> {
+  return readCheckpointConfig(await sourceDir(options, role), { isCritic });
+}
+
 /** Loads or initialises a role's weights; every role and seed gives the same values in every layout. */
 export async function loadModel(
   ops: Ops,
   { role, options, isCritic, seed }: RoleOptions,
+  groups?: ParallelGroups,
 ): Promise<LoadedModel> {
   const dir = await sourceDir(options, role);
   const make = (config: ModelConfig) => {
@@ -75,6 +86,7 @@ export async function loadModel(
     return new ReaLModel({
       ops,
       config,
+      ...(groups ? { groups } : {}),
       gradientCheckpointing: options.gradient_checkpointing ?? false,
     });
   };

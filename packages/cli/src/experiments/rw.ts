@@ -4,48 +4,48 @@ import { rwMFCs } from '@realhf/dataflow';
 import { openRwPairs } from '../data/from-options.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { rwSchema, type RwConfig } from '../options/schemas/rw.js';
-import { microbatchesOf, requireOneDevice } from './layout.js';
-import { loadModel, roleText } from './load-model.js';
-import { withOps, type OpenedOps } from './open-ops.js';
-import { runExperiment, type ExperimentResult } from './run-experiment.js';
+import { microbatchesOf } from './layout.js';
+import { roleText } from './load-model.js';
+import type { OpenedOps } from './open-ops.js';
+import type { ExperimentResult } from './run-steps.js';
+import { runSpec } from './run-spec.js';
+import type { ExperimentSpec } from './spec.js';
+
+/** One train_step of a critic on role `default`. */
+export async function rwSpec(config: RwConfig): Promise<ExperimentSpec> {
+  const { dataset, model, seed } = config;
+  const { tokenizer, limits } = await roleText(model, 'model');
+  return {
+    config,
+    mfcs: rwMFCs({ nSeqs: dataset.train_bs_n_seqs, ...microbatchesOf(config.allocation) }),
+    datasetKeys: ['packed_input_ids', 'prompt_lens'],
+    nSeqs: dataset.train_bs_n_seqs,
+    roles: [
+      {
+        role: 'default',
+        key: 'model',
+        options: model,
+        isCritic: true,
+        seed,
+        optimizer: model.optimizer,
+      },
+    ],
+    calls: { rwTrain: config.allocation },
+    tokenizer,
+    openData: () => openRwPairs(dataset, tokenizer, seed, limits),
+    shown: [
+      ['loss', 'rwTrain', 'loss'],
+      ['acc', 'rwTrain', 'acc'],
+    ],
+  };
+}
 
 export async function runRw(
   config: RwConfig,
   context: RunContext,
   opened?: OpenedOps,
 ): Promise<ExperimentResult> {
-  requireOneDevice({ allocation: config.allocation });
-  const { tokenizer, limits } = await roleText(config.model, 'model');
-  const data = openRwPairs(config.dataset, tokenizer, config.seed, limits);
-  return withOps(opened, config, async (device) => {
-    const loaded = await loadModel(device.ops, {
-      role: 'model',
-      options: config.model,
-      isCritic: true,
-      seed: config.seed,
-    });
-    return runExperiment(
-      {
-        config,
-        mfcs: rwMFCs({
-          nSeqs: config.dataset.train_bs_n_seqs,
-          ...microbatchesOf(config.allocation),
-        }),
-        datasetKeys: ['packed_input_ids', 'prompt_lens'],
-        nSeqs: config.dataset.train_bs_n_seqs,
-        models: [{ loaded: { ...loaded, role: 'default' }, optimizer: config.model.optimizer }],
-        tokenizer,
-        data: data.train,
-        ...(data.valid ? { evalData: data.valid } : {}),
-        shown: [
-          ['loss', 'rwTrain', 'loss'],
-          ['acc', 'rwTrain', 'acc'],
-        ],
-        notes: data.notes,
-      },
-      context,
-    );
-  });
+  return runSpec('rw', await rwSpec(config), context, opened);
 }
 
 export const rwCommand = defineCommand({

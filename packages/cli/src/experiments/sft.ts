@@ -4,49 +4,49 @@ import { sftMFCs } from '@realhf/dataflow';
 import { openPromptAnswer } from '../data/from-options.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { sftSchema, type SftConfig } from '../options/schemas/sft.js';
-import { microbatchesOf, requireOneDevice } from './layout.js';
-import { loadModel, roleText } from './load-model.js';
-import { withOps, type OpenedOps } from './open-ops.js';
-import { runExperiment, type ExperimentResult } from './run-experiment.js';
+import { microbatchesOf } from './layout.js';
+import { roleText } from './load-model.js';
+import type { OpenedOps } from './open-ops.js';
+import type { ExperimentResult } from './run-steps.js';
+import { runSpec } from './run-spec.js';
+import type { ExperimentSpec } from './spec.js';
 
-/** Runs it on an opened device, or opens one. */
+/** One train_step on role `default`. */
+export async function sftSpec(config: SftConfig): Promise<ExperimentSpec> {
+  const { dataset, model, seed } = config;
+  const { tokenizer, limits } = await roleText(model, 'model');
+  return {
+    config,
+    mfcs: sftMFCs({ nSeqs: dataset.train_bs_n_seqs, ...microbatchesOf(config.allocation) }),
+    datasetKeys: ['packed_input_ids', 'prompt_mask'],
+    nSeqs: dataset.train_bs_n_seqs,
+    roles: [
+      {
+        role: 'default',
+        key: 'model',
+        options: model,
+        isCritic: false,
+        seed,
+        optimizer: model.optimizer,
+      },
+    ],
+    calls: { trainDefault: config.allocation },
+    tokenizer,
+    openData: () => openPromptAnswer(dataset, tokenizer, seed, limits),
+    shown: [
+      ['loss', 'trainDefault', 'loss'],
+      ['ppl', 'trainDefault', 'ppl'],
+    ],
+  };
+}
+
+/** Runs it on an opened device, or opens what it needs. */
 export async function runSft(
   config: SftConfig,
   context: RunContext,
   opened?: OpenedOps,
 ): Promise<ExperimentResult> {
-  requireOneDevice({ allocation: config.allocation });
-  const { tokenizer, limits } = await roleText(config.model, 'model');
-  const data = openPromptAnswer(config.dataset, tokenizer, config.seed, limits);
-  return withOps(opened, config, async (device) => {
-    const loaded = await loadModel(device.ops, {
-      role: 'model',
-      options: config.model,
-      isCritic: false,
-      seed: config.seed,
-    });
-    return runExperiment(
-      {
-        config,
-        mfcs: sftMFCs({
-          nSeqs: config.dataset.train_bs_n_seqs,
-          ...microbatchesOf(config.allocation),
-        }),
-        datasetKeys: ['packed_input_ids', 'prompt_mask'],
-        nSeqs: config.dataset.train_bs_n_seqs,
-        models: [{ loaded: { ...loaded, role: 'default' }, optimizer: config.model.optimizer }],
-        tokenizer,
-        data: data.train,
-        ...(data.valid ? { evalData: data.valid } : {}),
-        shown: [
-          ['loss', 'trainDefault', 'loss'],
-          ['ppl', 'trainDefault', 'ppl'],
-        ],
-        notes: data.notes,
-      },
-      context,
-    );
-  });
+  return runSpec('sft', await sftSpec(config), context, opened);
 }
 
 export const sftCommand = defineCommand({

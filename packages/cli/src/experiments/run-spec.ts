@@ -1,0 +1,20 @@
+/** Runs an experiment where its options say: on one device in this process, or on many workers. */
+import type { RunContext } from '../options/command.js';
+import { requireOneDevice } from './layout.js';
+import { withOps, type OpenedOps } from './open-ops.js';
+import { runExperiment } from './run-experiment.js';
+import type { ExperimentResult } from './run-steps.js';
+import type { ExperimentSpec } from './spec.js';
+
+/** `command`: the name by which workers find the experiment. Throws what a step throws. */
+export async function runSpec(
+  command: string,
+  spec: ExperimentSpec,
+  context: RunContext,
+  opened?: OpenedOps,
+): Promise<ExperimentResult> {
+  requireOneDevice(spec.calls);
+  // Before the device: a bad record is told at once.
+  const data = spec.openData();
+  return withOps(opened, spec.config, ({ ops }) => runExperiment(spec, data, ops, context));
+}

@@ -1,0 +1,39 @@
+/**
+ * ExperimentSpec: what an experiment is, without a device: its calls, its models, its data. One process runs it, or
+ * many do: master and workers make the same spec from the same options.
+ */
+import type { MFCDef, OptimizerConfig, Tokenizer } from '@realhf/api';
+
+import type { OpenedDataset } from '../data/from-options.js';
+import type { CommonConfig } from '../options/schemas/common.js';
+import type { MfcOptions } from '../options/schemas/mfc.js';
+import type { FrozenModelOptions } from '../options/schemas/model.js';
+
+/** A model of the graph and where its weights come from. */
+export interface RoleSpec {
+  /** Role in the graph. */
+  readonly role: string;
+  /** Key in the options, for messages: actor, rew, … */
+  readonly key: string;
+  readonly options: FrozenModelOptions & { readonly gradient_checkpointing?: boolean };
+  readonly isCritic: boolean;
+  readonly seed: number;
+  /** Absent: the model is only run. */
+  readonly optimizer?: OptimizerConfig;
+}
+
+export interface ExperimentSpec {
+  readonly config: CommonConfig;
+  readonly mfcs: readonly MFCDef[];
+  readonly datasetKeys: readonly string[];
+  /** Items per step. */
+  readonly nSeqs: number;
+  readonly roles: readonly RoleSpec[];
+  /** Options of each call by MFC, for its layout. */
+  readonly calls: Readonly<Record<string, MfcOptions>>;
+  readonly tokenizer: Tokenizer;
+  /** Reads the dataset. Throws DataError (file and line) or ConfigError (fewer records than a batch). */
+  openData(): OpenedDataset;
+  /** Shown in the progress line, from the stats of all MFCs: `[label, mfc, stat]`. */
+  readonly shown: readonly (readonly [label: string, mfc: string, stat: string])[];
+}
