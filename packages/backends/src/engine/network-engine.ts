@@ -1,6 +1,7 @@
 /**
  * NetworkEngine: inference on a Network, in microbatches whose number never changes the numbers. A loss's weights are
- * summed over all microbatches and data-parallel ranks before anything is divided.
+ * summed over all microbatches and data-parallel ranks before anything is divided. Data-parallel ranks meet in totals
+ * only, so each may have its own number of microbatches, none included. All pipeline stages return the same.
  */
 import {
   DataError,
@@ -12,6 +13,7 @@ import {
   type GenerateOptions,
   type GenerateOutput,
   type GenerationHyperparameters,
+  type HeadGrad,
   type Loss,
   type LossOutput,
   type ModelConfig,
@@ -22,14 +24,22 @@ import {
 } from '@realhf/api';
 import { microbatches } from '@realhf/packing';
 
+import {
+  addOverRanks,
+  checkMicrobatches,
+  statsOfLastStage,
+  valuesOfLastStage,
+  type SumAndCount,
+} from './agree.js';
+import { inferenceSchedule, trainSchedule } from './pipeline-schedule.js';
+import { runSchedule } from './run-schedule.js';
 import { sequenceSeeds } from './seeds.js';
-import { shareStats } from './share-stats.js';
 
 const defaultKey = 'packed_input_ids';
 
 /** Running sums of a loss's stats. */
 export class StatSums {
-  private readonly sums = new Map<string, { sum: number; count: number }>();
+  private readonly sums = new Map<string, SumAndCount>();
   add(stats: LossOutput['stats']): void {
     for (const [name, { sum, count }] of Object.entries(stats ?? {})) {
       const s = this.sums.get(name) ?? { sum: 0, count: 0 };
@@ -38,13 +48,10 @@ export class StatSums {
   }
   /** Means over everything added, on all ranks of the data-parallel group. */
   async means(network: Network): Promise<Stats> {
-    const names = [...this.sums.keys()].sort();
-    const flat = Float64Array.from(
-      names.flatMap((n) => [this.sums.get(n)!.sum, this.sums.get(n)!.count]),
-    );
-    if (network.groups.dp && network.groups.dp.size > 1) await network.groups.dp.allReduce(flat);
+    const { dp } = network.groups;
+    const sums = dp && dp.size > 1 ? await addOverRanks(dp, this.sums) : this.sums;
     return Object.fromEntries(
-      names.map((n, i) => [n, flat[2 * i + 1]! > 0 ? flat[2 * i]! / flat[2 * i + 1]! : 0]),
+      [...sums].map(([name, { sum, count }]) => [name, count > 0 ? sum / count : 0]),
     );
   }
 }
@@ -60,7 +67,10 @@ export class NetworkEngine implements Engine {
   }
 
   protected split(input: SequenceSample, options: CallOptions): SequenceSample[] {
-    if (input.bs === 0) throw new DataError('an engine call needs at least one sequence');
+    if (input.bs === 0) {
+      if ((this.network.groups.dp?.size ?? 1) > 1) return [];
+      throw new DataError('an engine call needs at least one sequence');
+    }
     return microbatches(input, {
       nMbs: Math.min(options.nMbs ?? 1, input.bs),
       key: options.inputKey ?? defaultKey,
@@ -79,13 +89,36 @@ export class NetworkEngine implements Engine {
     pick: (o: ForwardOutput) => Float32Array | undefined,
   ): Promise<Float32Array> {
     const parts: Float32Array[] = [];
-    for (const mb of this.split(input, options)) {
-      const pass = await this.network.forward(this.pack(mb, options), forward(mb));
-      pass.release();
-      const part = pass.output && pick(pass.output);
-      if (part) parts.push(part);
-    }
-    return concat(parts);
+    await this.runPasses(this.split(input, options), options, false, forward, (_, output) => {
+      parts.push(pick(output) ?? new Float32Array(0));
+      return undefined;
+    });
+    const { pp } = this.network.groups;
+    const values = concat(parts);
+    return pp && pp.size > 1 ? valuesOfLastStage(pp, values) : values;
+  }
+
+  /** All microbatches through this stage by the schedule of the pipeline; `head` as in runSchedule. */
+  private async runPasses(
+    mbs: readonly SequenceSample[],
+    options: CallOptions,
+    train: boolean,
+    forward: (mb: SequenceSample) => ForwardOptions,
+    head: (microbatch: number, output: ForwardOutput) => HeadGrad | undefined,
+  ): Promise<void> {
+    const { pp, ppSize, coordinates } = this.network.groups;
+    const batches = mbs.map((mb) => this.pack(mb, options));
+    if (pp && ppSize > 1)
+      await checkMicrobatches(
+        pp,
+        batches.map((b) => b.tokens.length),
+      );
+    const schedule = train ? trainSchedule : inferenceSchedule;
+    await runSchedule(
+      schedule(coordinates.pp, ppSize, mbs.length),
+      (i) => this.network.pass(batches[i]!, forward(mbs[i]!)),
+      head,
+    );
   }
 
   logProbs(
@@ -142,48 +175,39 @@ export class NetworkEngine implements Engine {
     const sums = new StatSums();
     let total = 0;
     let bad: string | undefined;
-    for (const mb of mbs) {
-      const batch = this.pack(mb, options);
-      const pass = await this.network.forward(batch, {
-        train,
-        ...(loss.temperature === undefined ? {} : { temperature: loss.temperature }),
-        ...(loss.maskKey === undefined ? {} : { mask: mb.u32(loss.maskKey) }),
-        ...(loss.needsEntropy ? { entropy: true } : {}),
-        ...(loss.needed ? { needed: loss.needed(mb) } : {}),
+    const head = (i: number, output: ForwardOutput): HeadGrad | undefined => {
+      const mb = mbs[i]!;
+      const out = loss.compute({
+        ...output,
+        sample: mb,
+        cuSeqlens: this.pack(mb, options).cuSeqlens,
+        totalWeight,
       });
-      try {
-        if (!pass.output) {
-          if (train) await pass.backward();
-          continue;
-        }
-        const out = loss.compute({
-          ...pass.output,
-          sample: mb,
-          cuSeqlens: batch.cuSeqlens,
-          totalWeight,
-        });
-        if (!Number.isFinite(out.loss)) {
-          bad ??= `loss '${loss.name}' is ${out.loss} on ids ${mb.ids.slice(0, 3).join(', ')}${mb.bs > 3 ? '…' : ''}; parameters were not changed`;
-          total = NaN;
-          // Peers wait for this rank: it goes through all passes with zeros, then all of them throw.
-          if ((dp?.size ?? 1) === 1 && (pp?.size ?? 1) === 1) break;
-          if (train) await pass.backward();
-          continue;
-        }
+      if (Number.isFinite(out.loss)) {
         total += out.loss;
         sums.add(out.stats);
-        if (train) await pass.backward(gradients(out));
-      } finally {
-        pass.release();
+        return gradients(out);
       }
-    }
+      // Peers wait for this rank: it goes through all passes with zeros, then all of them throw.
+      bad ??= `loss '${loss.name}' is ${out.loss} on ids ${mb.ids.slice(0, 3).join(', ')}${mb.bs > 3 ? '…' : ''}; parameters were not changed`;
+      total = NaN;
+      return undefined;
+    };
+    const forward = (mb: SequenceSample): ForwardOptions => ({
+      train,
+      ...(loss.temperature === undefined ? {} : { temperature: loss.temperature }),
+      ...(loss.maskKey === undefined ? {} : { mask: mb.u32(loss.maskKey) }),
+      ...(loss.needsEntropy ? { entropy: true } : {}),
+      ...(loss.needed ? { needed: loss.needed(mb) } : {}),
+    });
+    await this.runPasses(mbs, options, train, forward, head);
     const sum = Float64Array.of(total);
     if (dp && dp.size > 1) await dp.allReduce(sum);
     let stats: Stats = { loss: sum[0]! };
     // Where one rank has no stats, there is nothing to average.
     if (Number.isFinite(stats.loss)) Object.assign(stats, await sums.means(this.network));
     // Only the last stage has a loss; all of them must decide alike whether to step.
-    if (pp && pp.size > 1) stats = await shareStats(pp, stats);
+    if (pp && pp.size > 1) stats = await statsOfLastStage(pp, stats);
     if (!Number.isFinite(stats.loss))
       throw new NumericError(
         bad ??
@@ -199,7 +223,9 @@ export class NetworkEngine implements Engine {
   ): Promise<GenerateOutput> {
     const opts = { ...options, inputKey: options.inputKey ?? 'packed_prompts' };
     const outs: GenerateOutput[] = [];
-    for (const mb of this.split(input, opts)) {
+    // A pipeline cuts the batch itself, to fill its stages.
+    const parts = this.network.groups.ppSize > 1 ? [input] : this.split(input, opts);
+    for (const mb of parts) {
       outs.push(
         await this.network.generate(
           { ...this.pack(mb, opts), seeds: sequenceSeeds(options.seed, mb.ids) },
@@ -217,11 +243,7 @@ export class NetworkEngine implements Engine {
   }
 }
 
-function gradients(out: LossOutput): {
-  dLogProbs?: Float32Array;
-  dEntropy?: Float32Array;
-  dValues?: Float32Array;
-} {
+function gradients(out: LossOutput): HeadGrad {
   return {
     ...(out.dLogProbs ? { dLogProbs: out.dLogProbs } : {}),
     ...(out.dEntropy ? { dEntropy: out.dEntropy } : {}),

@@ -1,6 +1,7 @@
 /**
  * AdamEngine: gradient accumulation over microbatches, global-norm clip, AdamW on f32 masters. A step that meets a
- * loss or a gradient norm that is not finite throws before any parameter changes.
+ * loss or a gradient norm that is not finite throws before any parameter changes, on every rank of the grid. With data
+ * parallelism each rank updates its share of the parameters (ZeRO-1).
  */
 import {
   ConfigError,
@@ -12,20 +13,16 @@ import {
   type SequenceSample,
   type Stats,
   type Tensor,
+  type TensorCommunicator,
   type TrainEngine,
   type TrainOptions,
 } from '@realhf/api';
+import { tensorGroup } from '@realhf/comm';
 
+import { normRuns, weightedSquares, type NormRun } from './grad-norm.js';
 import { learningRate } from './lr-schedule.js';
 import { NetworkEngine } from './network-engine.js';
-
-/** Raw segments for an exact resume in the same layout. */
-export interface TrainState {
-  readonly steps: number;
-  readonly params: readonly Float32Array[];
-  readonly m: readonly Float32Array[];
-  readonly v: readonly Float32Array[];
-}
+import { shareOf, stateMaps, type Share, type StateMaps, type TrainState } from './zero.js';
 
 interface DecayRun {
   readonly segment: number;
@@ -38,25 +35,43 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
   readonly optimizer: OptimizerConfig;
   /** Train steps of the whole run, where the schedule ends; minibatches of one train step share a rate. */
   readonly totalSteps: number;
+  /** Where this rank's state lies in the flat space (see recutState). */
+  readonly stateMaps: StateMaps;
+  /** What of each segment this rank updates. */
+  private readonly shares: readonly Share[];
   private readonly m: readonly Tensor[];
   private readonly v: readonly Tensor[];
   private readonly squares: Tensor;
   private readonly factor: Tensor;
   private readonly norm: Tensor;
   private readonly runs: readonly DecayRun[];
+  private readonly normRuns: readonly NormRun[];
+  private readonly dp: TensorCommunicator | undefined;
   private steps = 0;
 
   constructor(network: Network, options: { optimizer: OptimizerConfig; totalSteps: number }) {
     super(network);
     this.optimizer = options.optimizer;
     this.totalSteps = options.totalSteps;
-    const { ops } = network;
-    this.m = network.params.map((p) => ops.zeros(p.shape));
-    this.v = network.params.map((p) => ops.zeros(p.shape));
-    this.squares = ops.zeros([Math.max(network.params.length, 2 * network.locals.length)]);
+    const { ops, params, shardMap } = network;
+    this.dp = tensorGroup(network.groups, 'dp', ops);
+    const part = { rank: this.dp?.rank ?? 0, size: this.dp?.size ?? 1 };
+    this.shares = shardMap.segmentSizes.map((n) => shareOf(n, part));
+    this.stateMaps = stateMaps(shardMap, part);
+    params.forEach((p, i) => {
+      const whole = this.shares[i]!.length * part.size;
+      if (p.size !== whole)
+        throw new ConfigError(
+          `segment ${i} has ${p.size} elements, ${part.size} data-parallel ranks share ${whole}; make the model with its dp group`,
+        );
+    });
+    this.m = this.shares.map((s) => ops.zeros([s.length]));
+    this.v = this.shares.map((s) => ops.zeros([s.length]));
+    this.squares = ops.zeros([params.length]);
     this.factor = ops.zeros([1]);
     this.norm = ops.zeros([1]);
-    this.runs = decayRuns(network.locals, network.shardMap.segmentSizes);
+    this.runs = decayRuns(network.locals, shardMap.segmentSizes);
+    this.normRuns = normRuns(network, this.shares);
   }
 
   async trainBatch(input: SequenceSample, loss: Loss, options: TrainOptions): Promise<Stats> {
@@ -66,7 +81,7 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
     for (const g of grads) ops.fill(g, 0);
     const stats = await this.lossPasses(input, loss, options, true);
     await network.finishGradients();
-    await this.reduceOverData(grads);
+    for (const [i, g] of grads.entries()) await this.dp?.reduceScatter(g, this.mine(g, i));
     const norm = await this.clip(grads);
     // Before the norm is judged: extreme ratios, which overflow it, are what an early stop is for.
     const skipped = loss.skipStep?.(stats) === undefined ? 0 : 1;
@@ -77,45 +92,52 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
       );
     const lr = learningRate(this.optimizer, options.versionSteps, this.totalSteps);
     if (this.optimizer.type === 'adam') {
-      this.steps++;
-      const { beta1, beta2, eps, weight_decay: decay } = this.optimizer;
-      for (const run of this.runs) {
-        ops.adam({
-          param: network.params[run.segment]!,
-          grad: grads[run.segment]!,
-          m: this.m[run.segment]!,
-          v: this.v[run.segment]!,
-          begin: run.begin,
-          end: run.end,
-          lr,
-          beta1,
-          beta2,
-          eps,
-          weightDecay: run.decay ? decay : 0,
-          step: this.steps,
-          gradScale: this.factor,
-        });
-      }
-      ops.flush();
+      this.adamStep(grads, lr);
+      for (const [i, p] of network.params.entries()) await this.dp?.allGather(this.mine(p, i), p);
     }
     return { ...stats, grad_norm: norm, lr, ...(loss.skipStep ? { skipped } : {}) };
   }
 
-  private async reduceOverData(grads: readonly Tensor[]): Promise<void> {
-    const { dp } = this.network.groups;
-    if (!dp || dp.size === 1) return;
-    for (const g of grads) {
-      const host = await this.network.ops.read(g);
-      await dp.allReduce(host);
-      this.network.ops.write(g, host);
+  /** This rank's share of a tensor in the form of segment i. */
+  private mine(t: Tensor, i: number): Tensor {
+    if (!this.dp) return t;
+    const { begin, length } = this.shares[i]!;
+    return this.network.ops.view(t, begin, [length]);
+  }
+
+  private adamStep(grads: readonly Tensor[], lr: number): void {
+    const { ops, params } = this.network;
+    const { beta1, beta2, eps, weight_decay: decay } = this.optimizer;
+    this.steps++;
+    for (const run of this.runs) {
+      const share = this.shares[run.segment]!;
+      const begin = Math.max(0, run.begin - share.begin);
+      const end = Math.min(share.length, run.end - share.begin);
+      if (begin >= end) continue;
+      ops.adam({
+        param: this.mine(params[run.segment]!, run.segment),
+        grad: this.mine(grads[run.segment]!, run.segment),
+        m: this.m[run.segment]!,
+        v: this.v[run.segment]!,
+        begin,
+        end,
+        lr,
+        beta1,
+        beta2,
+        eps,
+        weightDecay: run.decay ? decay : 0,
+        step: this.steps,
+        gradScale: this.factor,
+      });
     }
+    ops.flush();
   }
 
   /** Leaves min(1, clip/‖g‖) in `factor` and returns the global ‖g‖. */
   private async clip(grads: readonly Tensor[]): Promise<number> {
-    const { ops, groups, locals } = this.network;
+    const { ops, groups } = this.network;
     const maxNorm = this.optimizer.gradient_clipping;
-    if (groups.tpSize === 1 && groups.ppSize === 1) {
+    if (groups.tpSize === 1 && groups.ppSize === 1 && !this.dp) {
       grads.forEach((g, i) => {
         ops.sumSquares(g, this.squares, i);
       });
@@ -128,43 +150,11 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
       });
       return (await ops.read(this.norm))[0]!;
     }
-    const parts = locals.flatMap((p) => this.shares(p));
-    parts.forEach(({ param: p, begin, size }, i) => {
-      // A part may begin where no view can.
-      const part = ops.empty([size]);
-      ops.copy(grads[p.segment]!, part, size, p.offset + begin, 0);
-      ops.sumSquares(part, this.squares, i);
-      ops.free(part);
-    });
-    const each = await ops.read(this.squares);
-    const total = Float64Array.of(parts.reduce((s, { share }, i) => s + each[i]! * share, 0));
-    await groups.tp?.allReduce(total);
-    await groups.pp?.allReduce(total);
+    const total = Float64Array.of(await weightedSquares(this.network, grads, this.normRuns));
+    for (const axis of ['tp', 'pp', 'dp'] as const) await groups[axis]?.allReduce(total);
     const norm = Math.sqrt(total[0]!);
     ops.write(this.factor, Float32Array.of(Math.min(1, maxNorm / (norm + 1e-6))));
     return norm;
-  }
-
-  /**
-   * Parts of a parameter with 1 over the number of ranks that hold the same values, so that the sum over ranks counts
-   * each once. Of a fused qkv with fewer kv heads than ranks, q is this rank's own and k, v are shared.
-   */
-  private shares(
-    param: LocalParam,
-  ): { param: LocalParam; begin: number; size: number; share: number }[] {
-    const { groups, config } = this.network;
-    const { spec } = param;
-    const size = param.shape.reduce((a, b) => a * b, 1);
-    const whole = (share: number) => [{ param, begin: 0, size, share }];
-    const tied = config.tiedEmbedding && !config.isCritic && groups.ppSize > 1;
-    if (tied && spec.name === '0.wte.weight') return whole(groups.coordinates.pp === 0 ? 1 : 0);
-    if (groups.tpSize === 1 || size * groups.tpSize === spec.size) return whole(1);
-    if (size === spec.size) return whole(1 / groups.tpSize);
-    const q = (config.nHeads / groups.tpSize) * config.headDim * (param.shape[1] ?? 1);
-    return [
-      { param, begin: 0, size: q, share: 1 },
-      { param, begin: q, size: size - q, share: config.nKvHeads / groups.tpSize },
-    ];
   }
 
   async saveState(): Promise<TrainState> {
@@ -176,20 +166,25 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
       v: await read(this.v),
     };
   }
+  /** A state of this layout (see recutState for others). Throws ConfigError before anything is written. */
   loadState(state: TrainState): void {
-    this.steps = state.steps;
-    const write = (ts: readonly Tensor[], data: readonly Float32Array[]) => {
+    const all = [
+      [this.network.params, state.params],
+      [this.m, state.m],
+      [this.v, state.v],
+    ] as const;
+    for (const [ts, data] of all)
       ts.forEach((t, i) => {
         if (data[i]?.length !== t.size)
           throw new ConfigError(
             `optimizer state of segment ${i} has ${data[i]?.length ?? 0} elements, the model has ${t.size}; resume with the same model and layout`,
           );
-        this.network.ops.write(t, data[i]);
       });
-    };
-    write(this.network.params, state.params);
-    write(this.m, state.m);
-    write(this.v, state.v);
+    this.steps = state.steps;
+    for (const [ts, data] of all)
+      ts.forEach((t, i) => {
+        this.network.ops.write(t, data[i]!);
+      });
   }
   free(): void {
     this.network.ops.free(...this.m, ...this.v, this.squares, this.factor, this.norm);
