@@ -7,7 +7,7 @@ export {
   type NameResolve,
   type WaitOptions,
 } from './name-resolve/name-resolve.js';
-export * from './realloc-execute.js';
+export * from './realloc-session.js';
 export * from './realloc-plan.js';
 export * from './staged.js';
 export * from './topology.js';

@@ -72,7 +72,7 @@ function cellsOfParam(
     for (let r = rowAt.get(box.r0)!; rows[r]! < box.r1; r++)
       for (let c = columnAt.get(box.c0)!; columns[c]! < box.c1; c++) {
         let byMap = grid.get(r * across + c);
-        if (byMap === undefined) grid.set(r * across + c, (byMap = new Map()));
+        if (byMap === undefined) grid.set(r * across + c, (byMap = new Map<number, Stored[]>()));
         const places = byMap.get(map);
         if (places) places.push(box);
         else byMap.set(map, [box]);

@@ -1,26 +1,40 @@
-/** Reallocation copies: many short intervals (rows of a split matrix) and one long one. */
+/** Reallocation copies: a matrix cut by columns (strided), one long run, unaligned runs, packing to halves. */
 import type { Bench } from '../../testing/bench.js';
 import { upload } from '../../testing/device-data.js';
-import { gatherIntervals, scatterIntervals } from './intervals.js';
+import { copyBlocks } from './copy-blocks.js';
+import { packHalves, unpackHalves } from './halves.js';
 
-const size = 1 << 20;
+const size = 1 << 24;
 
-export const benches: Bench[] = [
-  [4096, 128],
-  [1, size],
-].flatMap(([count, length]) =>
+const copies = [
+  { name: 'one run', rows: 1, run: size, stride: size, aligned: true },
+  { name: '16,384 rows of 1,024 of 2,048', rows: 16384, run: 1024, stride: 2048, aligned: true },
+  { name: '16,384 rows of 1,023', rows: 16384, run: 1023, stride: 2047, aligned: false },
+].flatMap(({ name, rows, run, stride, aligned }) =>
   [1, 0.5].map((eta): Bench => ({
-    name: `${eta === 1 ? 'copy' : 'blend'} ${count!} intervals of ${length!}`,
-    bytes: (eta === 1 ? 8 : 12) * count! * length!,
+    name: `${eta === 1 ? 'copy' : 'blend'} ${name}`,
+    bytes: (eta === 1 ? 8 : 12) * rows * run,
     setup: (r) => {
-      const plan = new Uint32Array(3 * count!);
-      for (let i = 0; i < count!; i++) plan.set([i * (size / count!), i * length!, length!], 3 * i);
-      const intervals = upload(r, plan, [count!, 3], 'u32');
-      const [src, dst] = [r.alloc([size]), r.alloc([size])];
+      const list = Uint32Array.of(0, 0, 0, run, stride, run);
+      const blocks = upload(r, list, [1, 6], 'u32');
+      const [src, dst] = [r.alloc([(rows - 1) * stride + run]), r.alloc([rows * run])];
       return () => {
-        if (eta === 1) gatherIntervals(r, src, intervals, dst);
-        else scatterIntervals(r, src, intervals, dst, eta);
+        copyBlocks(r, { src, blocks, total: rows * run, dst, aligned, eta });
       };
     },
   })),
 );
+
+const halves = (['pack', 'unpack'] as const).map((name): Bench => ({
+  name: `${name} halves`,
+  bytes: 6 * size,
+  setup: (r) => {
+    const [floats, words] = [r.alloc([size]), r.alloc([size / 2], 'u32')];
+    return () => {
+      if (name === 'pack') packHalves(r, floats, words);
+      else unpackHalves(r, words, floats);
+    };
+  },
+}));
+
+export const benches: Bench[] = [...copies, ...halves];
