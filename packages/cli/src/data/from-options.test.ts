@@ -18,7 +18,7 @@ const tokenizer: Tokenizer = {
 
 describe('the quickstart’s files', () => {
   it('open as the options say', async () => {
-    const sft = openPromptAnswer(
+    const sft = await openPromptAnswer(
       promptAnswerOptions.parse({
         train_path: asset('sft-train.jsonl'),
         valid_path: asset('sft-valid.jsonl'),
@@ -30,14 +30,14 @@ describe('the quickstart’s files', () => {
     );
     expect([...(await sft.train.next(8))!.keys]).toEqual(['packed_input_ids', 'prompt_mask']);
     expect(sft.valid![0]!.ids).toHaveLength(16);
-    const rw = openRwPairs(
+    const rw = await openRwPairs(
       rwPairOptions.parse({ train_path: asset('rw-train.jsonl'), train_bs_n_seqs: 4 }),
       tokenizer,
       1,
     );
     expect(rw.valid).toBeUndefined();
     expect([...(await rw.train.next(4))!.keys]).toEqual(['packed_input_ids', 'prompt_lens']);
-    const ppo = openPrompts(
+    const ppo = await openPrompts(
       promptOptions.parse({
         path: asset('prompts-train.jsonl'),
         train_bs_n_seqs: 4,
@@ -48,13 +48,13 @@ describe('the quickstart’s files', () => {
     );
     expect((await ppo.train.next(4))!.ids).toHaveLength(4);
   });
-  it('a batch larger than the file is refused by the option’s name', () => {
+  it('a batch larger than the file is refused by the option’s name', async () => {
     const options = promptOptions.parse({
       path: asset('prompts-heldout.jsonl'),
       train_bs_n_seqs: 100_000,
       max_prompt_len: 4000,
     });
-    expect(() => openPrompts(options, tokenizer, 1)).toThrow(
+    await expect(openPrompts(options, tokenizer, 1)).rejects.toThrow(
       "option 'dataset.train_bs_n_seqs' is 100000",
     );
   });

@@ -1,7 +1,7 @@
 /** What a model can take, checked record by record before a run begins rather than at the step that meets it. */
 import { DataError } from '@realhf/api';
 
-import type { DataRecord } from './read-records.js';
+import type { DataRecord } from './records/fields.js';
 
 export interface ModelLimits {
   /** Tokens of a sequence at most (max_position_embeddings, n_positions). */

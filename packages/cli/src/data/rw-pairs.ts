@@ -4,20 +4,21 @@
  * and record alone, so a resumed run sees the same ones.
  */
 import { DataError, SequenceSample, type Tokenizer } from '@realhf/api';
-import { type DataSource, ListDataSource } from '@realhf/dataflow';
+import { Dataset, type DatasetOptions, type RecordCodec } from './dataset.js';
 import { encodeAnswer, padTo } from './encode.js';
 import { checkLimits, type ModelLimits } from './limits.js';
+import { promptText, type PromptTemplate } from './prompt-text.js';
 import { choose } from './random.js';
-import { readRecords, stringField, stringsField } from './read-records.js';
+import { stringsField } from './records/fields.js';
 
-export interface RwPairLoad {
-  readonly path: string;
+export interface RwPairLoad extends DatasetOptions {
   readonly tokenizer: Tokenizer;
   readonly maxSeqlen: number;
   readonly maxPairsPerPrompt: number;
   readonly seed: number;
   /** BOS before every sequence. Default false. */
   readonly addBos?: boolean;
+  readonly template?: PromptTemplate | undefined;
   readonly padToMaxLength?: boolean;
   readonly limits?: ModelLimits | undefined;
 }
@@ -29,18 +30,13 @@ interface PairRecord {
   readonly pairs: readonly (readonly [Int32Array, Int32Array])[];
 }
 
-/** All encoded pairs of a file. */
-export class RwPairs {
-  readonly notes: readonly string[];
-  private readonly records: readonly PairRecord[];
-  private readonly options: RwPairLoad;
-
-  /** Reads and encodes a whole file. Throws DataError naming file and line. */
-  constructor(options: RwPairLoad) {
-    this.options = options;
-    let cut = 0;
-    this.records = readRecords(options.path).map((record) => {
-      const prompt = stringField(record, 'prompt');
+/** An item has at most maxPairsPerPrompt pairs of its record, drawn without replacement, in file order. Throws DataError. */
+export function openRwPairDataset(options: RwPairLoad): Promise<Dataset<PairRecord>> {
+  const { tokenizer, maxSeqlen, maxPairsPerPrompt, seed, addBos = false } = options;
+  const codec: RecordCodec<PairRecord> = {
+    selective: false,
+    prepare(record, count) {
+      const prompt = promptText(record, options.template);
       const pos = stringsField(record, 'pos_answers');
       const neg = stringsField(record, 'neg_answers');
       if (pos.length !== neg.length)
@@ -49,97 +45,39 @@ export class RwPairs {
         );
       let promptLen = Infinity;
       const encode = (answer: string) => {
-        const e = encodeAnswer(
-          options.tokenizer,
-          prompt,
-          answer,
-          options.maxSeqlen,
-          options.addBos ?? false,
-        );
-        if (e.cut) cut++;
+        const e = encodeAnswer(tokenizer, prompt, answer, maxSeqlen, addBos);
+        if (e.cut) count('cut');
         promptLen = Math.min(promptLen, e.promptLen);
         const tokens = options.padToMaxLength
-          ? padTo(e.tokens, options.maxSeqlen, options.tokenizer, 'right')
+          ? padTo(e.tokens, maxSeqlen, tokenizer, 'right')
           : e.tokens;
         checkLimits(record, tokens, options.limits);
         return tokens;
       };
       const pairs = pos.map((p, i) => [encode(p), encode(neg[i]!)] as const);
       return { id: record.id, promptLen, pairs };
-    });
-    this.notes =
-      cut > 0 ? [`${options.path}: ${cut} sequences were cut to ${options.maxSeqlen} tokens`] : [];
-  }
-
-  get size(): number {
-    return this.records.length;
-  }
-
-  /** One item: at most maxPairsPerPrompt pairs of record `index`, drawn without replacement, in file order. */
-  item(index: number, epoch: number): SequenceSample {
-    const { id, promptLen, pairs } = this.records[index]!;
-    const { seed, maxPairsPerPrompt } = this.options;
-    const picked = choose(pairs.length, maxPairsPerPrompt, [seed, epoch, index]);
-    const sequences = picked.flatMap((i) => [...pairs[i]!]);
-    const tokens = new Int32Array(sequences.reduce((n, s) => n + s.length, 0));
-    let at = 0;
-    for (const s of sequences) {
-      tokens.set(s, at);
-      at += s.length;
-    }
-    return new SequenceSample({
-      ids: [id],
-      seqlens: { packed_input_ids: [sequences.map((s) => s.length)], prompt_lens: [[1]] },
-      data: { packed_input_ids: tokens, prompt_lens: Int32Array.of(promptLen) },
-      dtypes: { packed_input_ids: 'i32', prompt_lens: 'i32' },
-      trailingShapes: { packed_input_ids: [], prompt_lens: [] },
-    });
-  }
-
-  /** Every record once, as epoch 0 draws them: for evaluation. */
-  items(): SequenceSample[] {
-    return this.records.map((_, i) => this.item(i, 0));
-  }
-}
-
-/** Shuffled items of RwPairs, drawn anew each epoch. */
-export class RwPairSource implements DataSource {
-  private readonly pairs: RwPairs;
-  private readonly order: ListDataSource;
-
-  constructor(pairs: RwPairs, seed: number) {
-    this.pairs = pairs;
-    // The order is that of a list of indices; the items are made when their turn comes.
-    const indices = Array.from({ length: pairs.size }, (_, i) => index(i));
-    this.order = new ListDataSource(indices, { seed });
-  }
-  get size(): number {
-    return this.order.size;
-  }
-  get epoch(): number {
-    return this.order.epoch;
-  }
-  next(n: number): SequenceSample | undefined {
-    const epoch = this.order.epoch;
-    const picked = this.order.next(n);
-    return (
-      picked && SequenceSample.gather(picked.ids.map((id) => this.pairs.item(Number(id), epoch)))
-    );
-  }
-  state(): unknown {
-    return this.order.state();
-  }
-  restore(state: unknown): void {
-    this.order.restore(state);
-  }
-}
-
-function index(i: number): SequenceSample {
-  return new SequenceSample({
-    ids: [String(i)],
-    seqlens: {},
-    data: {},
-    dtypes: {},
-    trailingShapes: {},
-  });
+    },
+    item({ id, promptLen, pairs }, index, epoch) {
+      const picked = choose(pairs.length, maxPairsPerPrompt, [seed, epoch, index]);
+      const sequences = picked.flatMap((i) => [...pairs[i]!]);
+      const tokens = new Int32Array(sequences.reduce((n, s) => n + s.length, 0));
+      let at = 0;
+      for (const s of sequences) {
+        tokens.set(s, at);
+        at += s.length;
+      }
+      return new SequenceSample({
+        ids: [id],
+        seqlens: { packed_input_ids: [sequences.map((s) => s.length)], prompt_lens: [[1]] },
+        data: { packed_input_ids: tokens, prompt_lens: Int32Array.of(promptLen) },
+        dtypes: { packed_input_ids: 'i32', prompt_lens: 'i32' },
+        trailingShapes: { packed_input_ids: [], prompt_lens: [] },
+      });
+    },
+    notes(tally, path) {
+      const cut = tally.get('cut') ?? 0;
+      return cut > 0 ? [`${path}: ${cut} sequences were cut to ${maxSeqlen} tokens`] : [];
+    },
+  };
+  return Dataset.open(options, codec);
 }

@@ -8,8 +8,7 @@ import { SequenceSample, type Tokenizer } from '@realhf/api';
 import { NetworkEngine } from '@realhf/backends';
 
 import { AnswerFile, type Answer } from '../data/answer-file.js';
-import { loadPrompts } from '../data/prompts.js';
-import { readRecords, stringField } from '../data/read-records.js';
+import { promptDataset } from '../data/from-options.js';
 import { createProgress, formatSeconds } from '../log/progress.js';
 import { openRunDirectory } from '../log/run-directory.js';
 import { defineCommand, type RunContext } from '../options/command.js';
@@ -35,21 +34,14 @@ export async function runGen(
   requireOneDevice({ allocation: config.allocation });
   const { dataset, output_file: outputFile } = config;
   const { tokenizer, limits } = await roleText(config.model, 'model');
-  const { items, notes } = loadPrompts({
-    path: dataset.path,
-    tokenizer,
-    maxPromptLen: dataset.max_prompt_len,
-    skipLong: dataset.skip_long_prompts,
-    addBos: dataset.add_bos,
-    padToMaxLength: dataset.pad_to_max_length,
-    limits: {
-      ...limits,
-      newTokens: config.gen.max_new_tokens,
-      newTokensOption: 'gen.max_new_tokens',
-    },
+  const prompts = await promptDataset(dataset, tokenizer, {
+    ...limits,
+    newTokens: config.gen.max_new_tokens,
+    newTokensOption: 'gen.max_new_tokens',
   });
-  // Tokens may not decode to the text that they came from.
-  const texts = new Map(readRecords(dataset.path).map((r) => [r.id, stringField(r, 'prompt')]));
+  const { notes } = prompts;
+  const items = prompts.items();
+  const texts = new Map(items.map((item, i) => [item.ids[0]!, prompts.prepared(i).text]));
   const run = openRunDirectory(config, new Date(), outputFile ?? undefined);
   let file: AnswerFile | undefined;
   try {

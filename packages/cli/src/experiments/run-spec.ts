@@ -15,6 +15,6 @@ export async function runSpec(
 ): Promise<ExperimentResult> {
   requireOneDevice(spec.calls);
   // Before the device: a bad record is told at once.
-  const data = spec.openData();
+  const data = await spec.openData();
   return withOps(opened, spec.config, ({ ops }) => runExperiment(spec, data, ops, context));
 }

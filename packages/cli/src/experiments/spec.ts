@@ -33,7 +33,7 @@ export interface ExperimentSpec {
   readonly calls: Readonly<Record<string, MfcOptions>>;
   readonly tokenizer: Tokenizer;
   /** Reads the dataset. Throws DataError (file and line) or ConfigError (fewer records than a batch). */
-  openData(): OpenedDataset;
+  openData(): Promise<OpenedDataset>;
   /** Shown in the progress line, from the stats of all MFCs: `[label, mfc, stat]`. */
   readonly shown: readonly (readonly [label: string, mfc: string, stat: string])[];
 }

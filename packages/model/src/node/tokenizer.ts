@@ -6,11 +6,15 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as hf from '@huggingface/tokenizers';
 import { DataError, type Tokenizer } from '@realhf/api';
+import { chatTemplate } from './chat-template.js';
 
 /** What is used of the library: its declarations import without extensions, which NodeNext does not follow. */
 interface HfTokenizer {
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
-  decode(ids: number[], options: { skip_special_tokens: boolean }): string;
+  decode(
+    ids: number[],
+    options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean },
+  ): string;
   token_to_id(token: string): number | undefined;
   get_vocab(withAddedTokens: boolean): Map<string, number>;
 }
@@ -55,13 +59,22 @@ export function loadTokenizer(dir: string): Tokenizer {
   let vocabSize = 0;
   for (const id of inner.get_vocab(true).values()) vocabSize = Math.max(vocabSize, id + 1);
 
+  const applyChatTemplate = chatTemplate(dir, tokenizerConfig, (kind) =>
+    tokenText(tokenizerConfig[kind] ?? specialTokens[kind]),
+  );
   return {
     vocabSize,
     eosTokenId,
     padTokenId: idOf('pad') ?? eosTokenId,
     bosTokenId: idOf('bos'),
     encode: (text) => Int32Array.from(inner.encode(text, { add_special_tokens: false }).ids),
-    decode: (tokens) => inner.decode([...tokens], { skip_special_tokens: true }),
+    decode: (tokens) =>
+      inner.decode([...tokens], {
+        skip_special_tokens: true,
+        // Spaces before punctuation are the model's own: text comes back as it was.
+        clean_up_tokenization_spaces: false,
+      }),
+    ...(applyChatTemplate ? { applyChatTemplate } : {}),
   };
 }
 

@@ -2,7 +2,8 @@
 import { z } from 'zod';
 import type { CommonConfig, Report } from './common.js';
 
-const path = (what: string) => z.string().min(1).describe(`${what}, .jsonl or .json`);
+const path = (what: string) =>
+  z.string().min(1).describe(`${what}: .jsonl, .json, .jsonl.gz, .json.gz or .parquet`);
 const count = () => z.number().int().positive();
 
 const validPath = z
@@ -25,10 +26,36 @@ const padToMaxLength = z
   .default(false)
   .describe('fill every sequence up to the limit; for benchmarks only');
 
+const fieldName = (of: string) =>
+  z.string().min(1).default(of).describe(`name of ${of} in the records`);
+const promptFields = {
+  id: fieldName('id'),
+  prompt: fieldName('prompt'),
+  messages: fieldName('messages'),
+};
+const named = 'names of fields in the records';
+const records = {
+  chat_template: z
+    .boolean()
+    .default(false)
+    .describe(
+      "write prompts with the model's chat template: messages ({role, content} each), or prompt as the user's turn",
+    ),
+  on_error: z
+    .enum(['fail', 'skip'])
+    .default('fail')
+    .describe('what a bad record does: end the run with file and line, or be left out and counted'),
+};
+
 /** sft: `prompt`, `answer`. */
 export const promptAnswerOptions = z.object({
   train_path: path('records with prompt and answer'),
   valid_path: validPath,
+  fields: z
+    .object({ ...promptFields, answer: fieldName('answer') })
+    .prefault({})
+    .describe(named),
+  ...records,
   max_seqlen: maxSeqlen,
   ...batchSizes,
   add_bos: addBos,
@@ -40,6 +67,15 @@ export type PromptAnswerOptions = z.infer<typeof promptAnswerOptions>;
 export const rwPairOptions = z.object({
   train_path: path('records with prompt, pos_answers and neg_answers'),
   valid_path: validPath,
+  fields: z
+    .object({
+      ...promptFields,
+      pos_answers: fieldName('pos_answers'),
+      neg_answers: fieldName('neg_answers'),
+    })
+    .prefault({})
+    .describe(named),
+  ...records,
   max_seqlen: maxSeqlen,
   max_pairs_per_prompt: count().default(2).describe('pairs drawn from a record each epoch'),
   ...batchSizes,
@@ -51,6 +87,8 @@ export type RwPairOptions = z.infer<typeof rwPairOptions>;
 /** ppo: `prompt`. */
 export const promptOptions = z.object({
   path: path('records with prompt'),
+  fields: z.object(promptFields).prefault({}).describe(named),
+  ...records,
   max_prompt_len: count().default(256).describe('a longer prompt is an error, in tokens'),
   skip_long_prompts: z
     .boolean()
