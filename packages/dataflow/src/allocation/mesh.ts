@@ -159,6 +159,7 @@ function numbers(scan: Scanner, prefix: string): Host[] {
   if (!scan.accept('-')) return [{ name: prefix + first, at }];
   const lastAt = scan.at;
   const last = scan.digits('the last number of the range');
+  if (!/[,\]]/.test(scan.peek())) throw scan.expected(`a digit, ',' or ']'`);
   const [a, b] = [Number(first), Number(last)];
   if (b < a) throw scan.error(`the range ${first}-${last} runs backwards`, lastAt);
   if (b - a >= 65536) throw scan.error(`the range ${first}-${last} is too long`, lastAt);
