@@ -62,7 +62,13 @@ export class BufferPool {
           ),
         );
     });
-    const buffer: PooledBuffer = { gpu, id: this.nextId++, bytes: size, lastRecorded: 0 };
+    const buffer: PooledBuffer = {
+      gpu,
+      id: this.nextId++,
+      bytes: size,
+      lastRecorded: 0,
+      version: 0,
+    };
     this.all.add(buffer);
     this.live += size;
     this.held += size;

@@ -1,12 +1,15 @@
 /** A tensor in a pooled GPU buffer. A freed tensor throws when used, as do tensors of other Ops. */
 import { DeviceError, type DType, type Tensor } from '@realhf/api';
 
-/** A buffer of the pool; `lastRecorded` is the serial of the encoder that last used it. */
+/** A buffer of the pool. */
 export interface PooledBuffer {
   readonly gpu: GPUBuffer;
   readonly id: number;
   readonly bytes: number;
+  /** Serial of the encoder that last used it. */
   lastRecorded: number;
+  /** Grows whenever something may have written to it. */
+  version: number;
 }
 
 export const dtypeBytes: Readonly<Record<DType, number>> = { f32: 4, i32: 4, u32: 4, f16: 2 };

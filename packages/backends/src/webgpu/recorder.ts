@@ -7,6 +7,7 @@ import { DeviceError, type DType, type HostArray, type Tensor } from '@realhf/ap
 import { BufferPool } from './buffer-pool.js';
 import { DeviceTensor, deviceTensor, dtypeBytes } from './device-tensor.js';
 import { header, writeParams, type Constants, type Kernel, type ParamType } from './kernel.js';
+import { OperandCache } from './operand-cache.js';
 import { supportsF16Matmul } from './subgroup-matrix.js';
 
 const slotBytes = 256;
@@ -40,6 +41,10 @@ export class Recorder {
   /** matmul in f16: asked for, and the device can. */
   readonly f16Matmul: boolean;
   readonly pool: BufferPool;
+  /** f16 forms of weights and the like. */
+  readonly operands = new OperandCache((t) => {
+    this.free(t);
+  });
   /** Dispatches and submits since the start (for tests and timelines). */
   readonly counts = { dispatches: 0, submits: 0 };
   private readonly compiled = new Map<Kernel, Map<string, Compiled>>();
@@ -129,6 +134,8 @@ export class Recorder {
     const d = deviceTensor(t);
     if (d.isView) return;
     d.freed = true;
+    this.operands.drop(d.buffer);
+    d.buffer.version++;
     this.pool.give(d.buffer);
   }
 
@@ -144,6 +151,7 @@ export class Recorder {
       );
     if (words.length === 0) return;
     if (d.buffer.lastRecorded === this.serial) this.flush();
+    d.buffer.version++;
     this.device.queue.writeBuffer(
       d.buffer.gpu,
       d.byteOffset + offset * 4,
@@ -222,9 +230,10 @@ export class Recorder {
       this.usedSlots++;
     }
     let key = `${compiled.id}`;
-    for (const t of tensors) {
-      const d = deviceTensor(t);
+    for (let i = 0; i < tensors.length; i++) {
+      const d = deviceTensor(tensors[i]!);
       d.buffer.lastRecorded = this.serial;
+      if (kernel.access[i] === 'read_write') d.buffer.version++;
       key += `,${d.buffer.id}:${d.byteOffset}:${d.byteLength}`;
     }
     let group = this.bindGroups.get(key);

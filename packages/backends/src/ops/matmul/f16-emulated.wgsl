@@ -8,17 +8,8 @@ var<private> my_lane: u32;
 fn left(i: u32, k: u32) -> Left { return Left(i, k); }
 fn right(k: u32, j: u32) -> Right { return Right(k, j); }
 
-fn a_at(i: u32, k: u32) -> f32 {
-  let row = select(i, k, TRANS_A == 1u);
-  let col = select(k, i, TRANS_A == 1u);
-  return f32(tile_a[row * A_LD + col / 4u][col % 4u]);
-}
-
-fn b_at(k: u32, j: u32) -> f32 {
-  let row = select(k, j, TRANS_B == 1u);
-  let col = select(j, k, TRANS_B == 1u);
-  return f32(tile_b[row * B_LD + col / 4u][col % 4u]);
-}
+fn a_at(i: u32, k: u32) -> f32 { return f32(tile_a[k * A_LD + i / 4u][i % 4u]); }
+fn b_at(k: u32, j: u32) -> f32 { return f32(tile_b[k * B_LD + j / 4u][j % 4u]); }
 
 fn multiply(a: Left, b: Right, c: Sum) -> Sum {
   var sum = c;
@@ -37,6 +28,11 @@ fn spill(sum: Sum, base: u32) {
     patches[at + i] = sum.low[i];
     patches[at + 4u + i] = sum.high[i];
   }
+}
+
+fn store_sum(sum: Sum, i: u32, j: u32, lane: u32, down: f32) {
+  store(i + lane / 2u, j + lane % 2u * 8u, sum.low * down);
+  store(i + lane / 2u, j + lane % 2u * 8u + 4u, sum.high * down);
 }
 
 @compute @workgroup_size(T)

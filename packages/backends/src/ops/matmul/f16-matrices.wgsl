@@ -3,20 +3,20 @@ alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sum = subgroup_matrix_result<f32, 16, 16>;
 
-fn left(i: u32, k: u32) -> Left {
-  if (TRANS_A == 1u) { return subgroupMatrixLoad<Left, col_major>(&tile_a, k * A_LD + i / 4u, A_LD); }
-  return subgroupMatrixLoad<Left, row_major>(&tile_a, i * A_LD + k / 4u, A_LD);
-}
+fn left(i: u32, k: u32) -> Left { return subgroupMatrixLoad<Left, col_major>(&tile_a, k * A_LD + i / 4u, A_LD); }
 
-fn right(k: u32, j: u32) -> Right {
-  if (TRANS_B == 1u) { return subgroupMatrixLoad<Right, col_major>(&tile_b, j * B_LD + k / 4u, B_LD); }
-  return subgroupMatrixLoad<Right, row_major>(&tile_b, k * B_LD + j / 4u, B_LD);
-}
+fn right(k: u32, j: u32) -> Right { return subgroupMatrixLoad<Right, row_major>(&tile_b, k * B_LD + j / 4u, B_LD); }
 
 fn multiply(a: Left, b: Right, c: Sum) -> Sum { return subgroupMatrixMultiplyAccumulate(a, b, c); }
 
 // Writes 16 rows, PATCH_LD apart, into the patch that starts at `base`.
 fn spill(sum: Sum, base: u32) { subgroupMatrixStore<row_major>(&patches, base, sum, PATCH_LD); }
+
+// A matrix straight to out.
+fn store_sum(sum: Sum, i: u32, j: u32, lane: u32, down: f32) {
+  let scaled = subgroupMatrixScalarMultiply(sum, down);
+  subgroupMatrixStore<row_major>(&dst, (out_base + i * params.n + j) / OUT_LANES, scaled, params.n / OUT_LANES);
+}
 
 @compute @workgroup_size(T)
 fn main(

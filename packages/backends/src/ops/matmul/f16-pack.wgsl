@@ -1,22 +1,54 @@
-// f32 [rows, cols] to f16 in whole tiles [dst_rows, dst_cols], dst_cols a multiple of 8: zeros where there is nothing.
-// One invocation makes 8. SCALED: multiplied by scale_up. `largest_magnitude` finds the bits for that.
+// f32 [rows, cols] to panels of 64 f16: `by_columns` makes panels of columns (k runs over the rows), `by_rows` panels of
+// rows (k over the columns). A panel is [k_padded, 64]; zeros where the matrix has nothing. SCALED: times scale_up. One
+// workgroup makes 64 k of a panel: x of the grid counts panels, y runs of 64 k.
 @group(0) @binding(0) var<storage, read_write> dst: array<vec4u>;
 @group(0) @binding(2) var<storage, read> largest: array<u32>;
+var<workgroup> turned: array<f32, 64u * 65u>;
 
-fn packed(row: u32, col: u32, up: f32) -> vec2u {
-  if (row >= params.rows || col >= params.cols) { return vec2u(); }
-  let h = half4(load(row * params.cols + col, params.cols - col) * up);
-  return vec2u(bitcast<u32>(h.xy), bitcast<u32>(h.zw));
+fn scaling() -> f32 {
+  if (SCALED == 1u) { return scale_up(largest[0]); }
+  return 1.0;
 }
 
-@compute @workgroup_size(WG)
-fn pack(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = linear_index(id, groups, WG);
-  let across = params.dst_cols / 8u;
-  let row = at / across;
-  let col = at % across * 8u;
-  if (row >= params.dst_rows) { return; }
-  var up = 1.0;
-  if (SCALED == 1u) { up = scale_up(largest[0]); }
-  dst[at] = vec4u(packed(row, col, up), packed(row, col + 4u, up));
+fn four(row: u32, col: u32) -> vec4f {
+  if (row >= params.rows || col >= params.cols) { return vec4f(); }
+  return load(row * params.cols + col, params.cols - col);
+}
+
+fn packed(low: vec4f, high: vec4f) -> vec4u {
+  let x = half4(low);
+  let y = half4(high);
+  return vec4u(bitcast<u32>(x.xy), bitcast<u32>(x.zw), bitcast<u32>(y.xy), bitcast<u32>(y.zw));
+}
+
+@compute @workgroup_size(256)
+fn by_columns(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
+  let up = scaling();
+  for (var id = t; id < 512u; id += 256u) {
+    let k = group.y * 64u + id / 8u;
+    let col = group.x * 64u + id % 8u * 8u;
+    dst[(group.x * params.k_padded + k) * 8u + id % 8u] = packed(four(k, col) * up, four(k, col + 4u) * up);
+  }
+}
+
+@compute @workgroup_size(256)
+fn by_rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
+  let up = scaling();
+  for (var id = t; id < 1024u; id += 256u) {
+    let r = id / 16u;
+    let c = id % 16u * 4u;
+    let v = four(group.x * 64u + r, group.y * 64u + c) * up;
+    turned[r * 65u + c] = v.x;
+    turned[r * 65u + c + 1u] = v.y;
+    turned[r * 65u + c + 2u] = v.z;
+    turned[r * 65u + c + 3u] = v.w;
+  }
+  workgroupBarrier();
+  for (var id = t; id < 512u; id += 256u) {
+    let k = id / 8u;
+    let r = id % 8u * 8u * 65u + k;
+    let low = vec4f(turned[r], turned[r + 65u], turned[r + 130u], turned[r + 195u]);
+    let high = vec4f(turned[r + 260u], turned[r + 325u], turned[r + 390u], turned[r + 455u]);
+    dst[(group.x * params.k_padded + group.y * 64u + k) * 8u + id % 8u] = packed(low, high);
+  }
 }

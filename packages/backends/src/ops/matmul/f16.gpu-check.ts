@@ -32,15 +32,12 @@ const f32Run =
   (args) => {
     gpuMatmul(r, args, matmulProblem(args), tile);
   };
+/** More tiles to time, as JSON. */
+const more = JSON.parse(process.env.MORE_TILES ?? '[]') as F16Tile[];
 // Software adapters have too little workgroup memory for the largest tile.
 const f16Runs = f16Tiles
-  .slice(emulated ? 1 : 0)
-  .flatMap((tile) =>
-    [true, false].map(
-      (packed) =>
-        [`f16 ${packed ? 'packed' : 'staged'} ${f16Name(tile)}`, f16Run({ tile, packed })] as const,
-    ),
-  );
+  .slice(emulated ? 2 : 0)
+  .map((tile) => [`f16 ${f16Name(tile)}`, f16Run({ tile })] as const);
 const f32Runs = (emulated ? gpuTiles.slice(-1) : gpuTiles).map(
   (t) => [`f32 ${t.rows * t.ty}×${8 * t.tx}`, f32Run(t)] as const,
 );
@@ -278,7 +275,7 @@ async function time(
   const args: MatmulArgs = { a, b, out, transA, transB, accumulate: transA };
   const p = matmulProblem(args);
   const chosen = [
-    `f16 ${f16PlanFor(p).packed ? 'packed' : 'staged'} ${f16Name(f16PlanFor(p).tile)}`,
+    `f16 ${f16Name(f16PlanFor(p).tile)}`,
     ((t: GpuTile) => `f32 ${t.rows * t.ty}×${8 * t.tx}`)(transA ? gpuTiles[2]! : gpuTileFor(p)),
   ];
   console.log(`${kind} m=${m} n=${n} k=${k}`);
@@ -293,6 +290,29 @@ async function time(
     );
   }
   for (const t of [a, b, out]) r.free(t);
+}
+
+/** Few rows by one of many weights in turn, so that they come from memory and not from a cache. */
+async function timeDecoding(m: number, n: number, k: number): Promise<void> {
+  const a = upload(noise(m * k), [m, k]);
+  const out = r.alloc([m, n]);
+  const weights = Array.from({ length: Math.min(24, Math.ceil(2e8 / (n * k))) }, () => {
+    const w = r.alloc([n, k]);
+    const piece = noise(65536);
+    for (let at = 0; at < w.size; at += 65536) r.write(w, piece, at);
+    return w;
+  });
+  console.log(`decoding m=${m} n=${n} k=${k}`);
+  for (const tile of [...f16Tiles.slice(1), ...more]) {
+    let turn = 0;
+    const s = await seconds(() => {
+      f16Run({ tile })({ a, b: weights[turn++ % weights.length]!, out, transB: true });
+    });
+    const name = `${f16Name(tile)} subs ${tile.subsM}×${tile.subsN} bk ${tile.bk} depth ${tile.depth}`;
+    const rate = `${((2 * n * k) / s / 1e9).toFixed(0)} GB/s of weights`;
+    console.log(`  ${name.padEnd(36)} ${(s * 1e6).toFixed(1).padStart(8)} µs  ${rate}`);
+  }
+  for (const t of [a, out, ...weights]) r.free(t);
 }
 
 if (timing) {
@@ -325,10 +345,11 @@ if (timing) {
   for (const m of [1, 64, 256])
     for (const [o, i] of [
       [2048, 2048],
-      [5632, 2048],
+      [11264, 2048],
+      [2048, 5632],
       [32000, 2048],
     ] as const)
-      await time(nt, [m, o, i], runs);
+      await timeDecoding(m, o, i);
 }
 r.destroy();
 process.exit(failures === 0 ? 0 : 1);

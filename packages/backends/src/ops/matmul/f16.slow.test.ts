@@ -5,7 +5,7 @@ import { openGpu, testAdapters } from '../../node/open-gpu.js';
 import { download, upload } from '../../testing/device-data.js';
 import { expectClose, normal, random } from '../../testing/numbers.js';
 import { Recorder } from '../../webgpu/recorder.js';
-import { f16Matmul, f16Tiles } from './f16.js';
+import { f16Matmul, f16Tiles, type F16Tile } from './f16.js';
 import { matmulReference } from './matmul.reference.js';
 import { matmulProblem } from './problem.js';
 
@@ -40,16 +40,15 @@ describe.each(adapters)('%s', (adapter) => {
       transA,
       transB,
     };
-    const run = (packed: boolean) => {
+    const run = (tile: F16Tile) => {
       const full = { ...args, out: upload(r, start, [m, n]) };
-      const plan = { tile: f16Tiles[3]!, packed, emulated: true };
-      f16Matmul(r, full, matmulProblem(full), plan);
+      f16Matmul(r, full, matmulProblem(full), { tile, emulated: true });
       return download(r, full.out);
     };
-    const got = await run(false);
+    const got = await run(f16Tiles[4]!);
     const before = start.map((x, i) => x + bias[i % n]!);
     const want = matmulReference(a, b, Float64Array.from(before), m, n, k, transA, transB);
     expectClose(got, want, 1e-3, std * 3e-3 * Math.sqrt(k));
-    expect(await run(true)).toEqual(got);
+    expect(await run(f16Tiles[3]!)).toEqual(got);
   });
 });

@@ -1,0 +1,71 @@
+/**
+ * Operands of the f16 matmul: panels of 64 rows or columns, k by k, so that a tile is one piece of memory and both
+ * operands look alike whatever the layout (that way round the matrix units are fed a quarter faster than row by row).
+ */
+import type { Tensor } from '@realhf/api';
+
+import { defineKernel } from '../../webgpu/kernel.js';
+import type { Recorder } from '../../webgpu/recorder.js';
+import convertSource from './f16-convert.wgsl';
+import packScalar from './f16-pack-scalar.wgsl';
+import packVec4 from './f16-pack-vec4.wgsl';
+import packSource from './f16-pack.wgsl';
+
+/** What the panels are made of: k runs along the other side. */
+export type PanelsOf = 'rows' | 'columns';
+
+export interface Panels {
+  /** f16 [count, paddedK(k), 64]. */
+  readonly tensor: Tensor;
+  readonly count: number;
+  /** Frees it unless it is kept. */
+  readonly release: () => void;
+}
+
+const kernels = (['rows', 'columns'] as const).flatMap((of) =>
+  [packScalar, packVec4].map((load, i) =>
+    defineKernel({
+      name: `matmul_f16_pack_${of}_${i}`,
+      source: [load, convertSource, packSource].join('\n'),
+      entry: `by_${of}`,
+      params: { rows: 'u32', cols: 'u32', k_padded: 'u32' },
+      access: ['read_write', 'read', 'read'],
+      variants: [{ SCALED: 0 }, { SCALED: 1 }],
+      enables: ['f16'],
+    }),
+  ),
+);
+
+/** k of a panel: whole steps of every tile. */
+export const paddedK = (k: number) => Math.ceil(k / 128) * 128;
+
+/** `largest`: multiplied by the power of two that this asks for. `keep`: until x changes or is freed. */
+export function panelsOf(
+  r: Recorder,
+  x: Tensor,
+  of: PanelsOf,
+  { largest, keep = false }: { largest?: Tensor | undefined; keep?: boolean },
+): Panels {
+  const [rows = 0, cols = 0] = x.shape;
+  const [count, k] = [Math.ceil((of === 'rows' ? rows : cols) / 64), of === 'rows' ? cols : rows];
+  const make = (stale?: Tensor) => {
+    const dst = stale ?? r.alloc([count, paddedK(k), 64], 'f16');
+    r.run(
+      kernels[(of === 'rows' ? 0 : 2) + (cols % 4 === 0 ? 1 : 0)]!,
+      { SCALED: largest ? 1 : 0 },
+      [dst, x, largest ?? x],
+      { rows, cols, k_padded: paddedK(k) },
+      [count, paddedK(k) / 64, 1],
+    );
+    return dst;
+  };
+  if (keep) return { tensor: r.operands.get(x, of, make), count, release: () => undefined };
+  const tensor = make();
+  return {
+    tensor,
+    count,
+    release: () => {
+      r.free(tensor);
+    },
+  };
+}

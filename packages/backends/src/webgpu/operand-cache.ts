@@ -1,0 +1,61 @@
+/**
+ * Copies of tensors in another form (f16 panels for the matrix units), kept while what they were made from is unchanged:
+ * a weight is converted once per optimizer step. Every binding for writing gives a buffer a new version, which makes its
+ * copies stale; freeing the tensor frees them. The copies' memory comes from the pool and is counted there.
+ */
+import type { Tensor } from '@realhf/api';
+
+import { deviceTensor, type PooledBuffer } from './device-tensor.js';
+
+interface Copy {
+  version: number;
+  readonly tensor: Tensor;
+}
+
+export class OperandCache {
+  private readonly copies = new Map<number, Map<string, Copy>>();
+  private readonly release: (t: Tensor) => void;
+
+  constructor(release: (t: Tensor) => void) {
+    this.release = release;
+  }
+
+  /**
+   * The copy of `t` of this form, made by `make` where there is none or the tensor was written since; `make` gets the
+   * stale copy to write over. The caller must not free it.
+   */
+  get(t: Tensor, form: string, make: (stale: Tensor | undefined) => Tensor): Tensor {
+    const { buffer } = deviceTensor(t);
+    const key = keyOf(t, form);
+    let forms = this.copies.get(buffer.id);
+    if (!forms) this.copies.set(buffer.id, (forms = new Map<string, Copy>()));
+    const copy = forms.get(key);
+    if (copy?.version === buffer.version) return copy.tensor;
+    const tensor = make(copy?.tensor);
+    forms.set(key, { version: buffer.version, tensor });
+    return tensor;
+  }
+
+  /** Takes out a copy that is up to date; the caller frees it. */
+  take(t: Tensor, form: string): Tensor | undefined {
+    const { buffer } = deviceTensor(t);
+    const forms = this.copies.get(buffer.id);
+    const key = keyOf(t, form);
+    const copy = forms?.get(key);
+    if (!forms || copy?.version !== buffer.version) return undefined;
+    forms.delete(key);
+    return copy.tensor;
+  }
+
+  /** Frees the copies of a buffer that is freed itself. */
+  drop(buffer: PooledBuffer): void {
+    const forms = this.copies.get(buffer.id);
+    if (!forms) return;
+    this.copies.delete(buffer.id);
+    for (const { tensor } of forms.values()) this.release(tensor);
+  }
+}
+
+function keyOf(t: Tensor, form: string): string {
+  return `${form}:${deviceTensor(t).byteOffset}:${t.shape.join('x')}`;
+}
