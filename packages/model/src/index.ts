@@ -6,6 +6,7 @@ export {
   stageSpecs,
   type ShardMapOptions,
 } from './params/shard-map.js';
+export { replicaMaps, segmentElements, unsharedParams } from './params/replica-maps.js';
 export { hasOwnHead, paramCount, paramSpecs } from './params/specs.js';
 export { stageLayers } from './params/stage-layers.js';
 export {

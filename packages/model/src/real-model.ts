@@ -25,6 +25,7 @@ import {
 import { generate } from './generation/generate.js';
 import { initStd, initValues } from './params/init.js';
 import { heldRanges, localRuns, type ElementRange } from './params/local-runs.js';
+import { segmentElements } from './params/replica-maps.js';
 import { shardMap } from './params/shard-map.js';
 import { paramSpecs } from './params/specs.js';
 import { Block } from './transformer/block.js';
@@ -43,6 +44,8 @@ export interface ReaLModelOptions {
   readonly gradientCheckpointing?: boolean;
   /** Bytes of logits held at once. Default 64 MiB. */
   readonly logitsBytes?: number;
+  /** Parameters have memory from the start; else allocate() gives it. Default true. */
+  readonly allocate?: boolean;
 }
 
 const alone: ParallelGroups = { coordinates: { pp: 0, dp: 0, tp: 0 }, tpSize: 1, ppSize: 1 };
@@ -54,10 +57,10 @@ export class ReaLModel implements Stage {
   readonly specs: readonly ParamSpec[];
   readonly locals: readonly LocalParam[];
   readonly shardMap: ShardMap;
-  readonly params: readonly Tensor[];
   readonly shard: Shard;
   readonly blocks: readonly Block[];
   readonly logitsBytes: number;
+  private segments: readonly Tensor[] = [];
   private byParam: Map<string, ShardInterval[]> | undefined;
   private grads: readonly Tensor[] | undefined;
   private readonly cosSin: Tensor | undefined;
@@ -71,26 +74,44 @@ export class ReaLModel implements Stage {
     this.checkpointing = options.gradientCheckpointing ?? false;
     this.logitsBytes = Math.min(options.logitsBytes ?? 64 * 2 ** 20, ops.maxTensorBytes);
     this.specs = paramSpecs(config);
-    const maxElements = Math.floor(Math.min(2 ** 30, ops.maxTensorBytes) / 4);
     const { map, locals } = shardMap(
       config,
       {
         tp: { rank: groups.coordinates.tp, size: groups.tpSize },
         pp: { rank: groups.coordinates.pp, size: groups.ppSize },
       },
-      { maxSegmentElements: this.padded(maxElements - (64 * this.dpSize - 1)) },
+      { maxSegmentElements: segmentElements(ops.maxTensorBytes, this.dpSize) },
     );
     this.locals = locals;
     this.shardMap = map;
-    this.params = map.segmentSizes.map((n) => ops.zeros([this.padded(n)]));
     this.shard = new Shard(config, ops, groups);
-    this.shard.bind(locals, this.params, 'weights');
+    if (options.allocate ?? true) this.allocate();
     const table = ropeTable(config);
     if (table) this.cosSin = ops.fromHost(table, [config.maxPositions, config.headDim]);
     const layers = [...new Set(locals.map((p) => p.spec.layer))]
       .filter((l) => l >= 1 && l <= config.nLayers)
       .sort((a, b) => a - b);
     this.blocks = layers.map((l) => new Block(this.shard, l, this.cosSin));
+  }
+
+  /** Segments of parameters; none while they have no memory. */
+  get params(): readonly Tensor[] {
+    return this.segments;
+  }
+
+  /** Gives parameters memory (zeros) if they have none: a replica that a reallocation fills. */
+  allocate(): void {
+    if (this.segments.length > 0) return;
+    this.segments = this.shardMap.segmentSizes.map((n) => this.ops.zeros([this.padded(n)]));
+    this.shard.bind(this.locals, this.segments, 'weights');
+  }
+
+  /** Frees parameters and gradients of a replica that is not needed until the next reallocation. */
+  deallocate(): void {
+    this.ops.free(...this.segments, ...(this.grads ?? []));
+    this.shard.unbind();
+    this.segments = [];
+    this.grads = undefined;
   }
 
   private get dpSize(): number {
@@ -233,6 +254,7 @@ export class ReaLModel implements Stage {
   }
 
   free(): void {
-    this.ops.free(...this.params, ...(this.grads ?? []), ...(this.cosSin ? [this.cosSin] : []));
+    this.deallocate();
+    if (this.cosSin) this.ops.free(this.cosSin);
   }
 }

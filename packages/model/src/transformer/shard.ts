@@ -60,6 +60,12 @@ export class Shard {
       this[into].set(p.spec.name, this.ops.view(segments[p.segment]!, p.offset, p.shape));
   }
 
+  /** Forgets all parameters and gradients. */
+  unbind(): void {
+    this.weights.clear();
+    this.grads.clear();
+  }
+
   has(name: string): boolean {
     return this.weights.has(name);
   }
