@@ -17,6 +17,11 @@ interface HfTokenizer {
   ): string;
   token_to_id(token: string): number | undefined;
   get_vocab(withAddedTokens: boolean): Map<string, number>;
+  readonly decoder?: Decoder | null;
+}
+interface Decoder {
+  text_decoder?: TextDecoder;
+  readonly decoders?: readonly Decoder[];
 }
 const library = hf as unknown as { Tokenizer: new (json: Json, config: Json) => HfTokenizer };
 
@@ -40,6 +45,7 @@ export function loadTokenizer(dir: string): Tokenizer {
     throw new DataError(`${path} is not a tokenizer that can be used: ${String(cause)}`, { cause });
   }
 
+  if (inner.decoder) keepByteOrderMarks(inner.decoder);
   const idOf = (kind: 'eos' | 'pad' | 'bos'): number | null => {
     for (const source of [tokenizerConfig, specialTokens]) {
       const text = tokenText(source[`${kind}_token`]);
@@ -68,14 +74,22 @@ export function loadTokenizer(dir: string): Tokenizer {
     padTokenId: idOf('pad') ?? eosTokenId,
     bosTokenId: idOf('bos'),
     encode: (text) => Int32Array.from(inner.encode(text, { add_special_tokens: false }).ids),
-    decode: (tokens) =>
-      inner.decode([...tokens], {
-        skip_special_tokens: true,
-        // Spaces before punctuation are the model's own: text comes back as it was.
-        clean_up_tokenization_spaces: false,
-      }),
+    decode(tokens) {
+      const ids = [...tokens];
+      // The library refuses to decode nothing.
+      if (ids.length === 0) return '';
+      // Spaces before punctuation are the model's own: text comes back as it was.
+      return inner.decode(ids, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+    },
     ...(applyChatTemplate ? { applyChatTemplate } : {}),
   };
+}
+
+/** The library's byte fallback drops U+FEFF where bytes begin with it; it is text like any other. */
+function keepByteOrderMarks(decoder: Decoder): void {
+  if (decoder.text_decoder?.ignoreBOM === false)
+    decoder.text_decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  for (const inner of decoder.decoders ?? []) keepByteOrderMarks(inner);
 }
 
 /** A token is a string or an object with `content`. */
