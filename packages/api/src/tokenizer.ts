@@ -18,8 +18,8 @@ export interface Tokenizer {
    * A conversation as the model was taught to read it, special tokens included as text; with `addGenerationPrompt` it
    * ends where the assistant begins to speak. Absent: the model has no chat template. Throws DataError.
    */
-  applyChatTemplate?(
+  readonly applyChatTemplate?: (
     messages: readonly ChatMessage[],
     options?: { readonly addGenerationPrompt?: boolean },
-  ): string;
+  ) => string;
 }

@@ -144,7 +144,8 @@ describe('records', () => {
     await expect(texts(bad, { template })).rejects.toThrow(
       `${bad}:1: 'messages[0]' is a object, expected {role, content}`,
     );
-    const { applyChatTemplate: _, ...plain } = tokenizer;
+    const plain = { ...tokenizer };
+    delete (plain as { applyChatTemplate?: unknown }).applyChatTemplate;
     expect(() => templateOf(plain, true)).toThrow(/the model has no chat template/);
     expect(templateOf(plain, false)).toBeUndefined();
   });

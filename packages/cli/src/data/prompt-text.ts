@@ -7,8 +7,7 @@ export type PromptTemplate = NonNullable<Tokenizer['applyChatTemplate']>;
 /** Throws ConfigError if a template is asked for and the tokenizer has none. */
 export function templateOf(tokenizer: Tokenizer, asked: boolean): PromptTemplate | undefined {
   if (!asked) return undefined;
-  if (tokenizer.applyChatTemplate)
-    return (messages, options) => tokenizer.applyChatTemplate!(messages, options);
+  if (tokenizer.applyChatTemplate) return tokenizer.applyChatTemplate;
   throw new ConfigError(
     'dataset.chat_template=true, but the model has no chat template (chat_template in tokenizer_config.json, or chat_template.jinja); leave it out',
   );

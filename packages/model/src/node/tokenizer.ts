@@ -20,7 +20,7 @@ interface HfTokenizer {
   readonly decoder?: Decoder | null;
 }
 interface Decoder {
-  text_decoder?: TextDecoder;
+  text_decoder?: InstanceType<typeof TextDecoder>;
   readonly decoders?: readonly Decoder[];
 }
 const library = hf as unknown as { Tokenizer: new (json: Json, config: Json) => HfTokenizer };
