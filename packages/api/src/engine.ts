@@ -37,7 +37,7 @@ export interface Loss {
   readonly name: string;
   /** Divides logits before the softmax. Default 1. */
   readonly temperature?: number;
-  /** Key of a packed bitmask u32 [ΣL, ⌈V/32⌉] (bit set = kept), line t for the distribution of token t (not t+1). */
+  /** Key of kept sets, u8: a record per token (`encodeKept` of @realhf/model), record t for the distribution after token t. */
   readonly maskKey?: string;
   readonly needsEntropy?: boolean;
   /** u8 [Σ(L−1)]: entries with 0 are not computed (log-prob and entropy 0), e.g. prompt tokens. Default: all. */
@@ -61,6 +61,8 @@ export interface CallOptions {
 export interface TrainOptions extends CallOptions {
   /** Optimizer steps done before; decides the learning rate. */
   readonly versionSteps: number;
+  /** Training mode (dropout, router jitter, Sinkhorn routing) with what is drawn decided by this and the sequence ids. Default: off. */
+  readonly noiseSeed?: number;
 }
 
 /** Stats are means unless a name ends in `_sum`. */
@@ -71,8 +73,8 @@ export interface GenerateOutput {
   readonly tokens: readonly Int32Array[];
   /** f32 per sampled token under the warped distribution. */
   readonly logProbs: readonly Float32Array[];
-  /** u32 per sampled token ⌈V/32⌉ words, bit set = kept; absent when nothing was masked or it was not asked for. */
-  readonly masks?: readonly Uint32Array[];
+  /** Which tokens the filters kept, a record per sampled token (kept sets: `encodeKept` of @realhf/model); absent when nothing was masked or it was not asked for. */
+  readonly masks?: readonly Uint8Array[];
   /** True where max_new_tokens ended the sequence, not EOS. */
   readonly noEos: readonly boolean[];
 }
@@ -80,6 +82,12 @@ export interface GenerateOutput {
 export interface GenerateOptions extends CallOptions {
   readonly eosTokenId: number | null;
   readonly padTokenId: number | null;
+  /** Further ids that end a sequence, as EOS does; with it at most 8. */
+  readonly stopIds?: readonly number[];
+  /** Most bytes of the KV cache; sequences beyond it wait. Default 4 GiB. */
+  readonly kvBytes?: number;
+  /** Sequences decoded at once; others wait. Default 256. */
+  readonly maxSequences?: number;
   /** Together with a sequence's id decides its draws, whatever else is in the batch. */
   readonly seed: number;
 }

@@ -26,6 +26,31 @@ export const ropeSchema = z.object({
 });
 export type RopeConfig = z.infer<typeof ropeSchema>;
 
+/** A mixture of experts in place of every MLP (reference: M2); an expert is a gated MLP of intermediateDim. */
+export const moeSchema = z.object({
+  numExperts: z.number().int().positive().default(8),
+  /** Experts of a token. */
+  topK: z.number().int().positive().default(2),
+  /**
+   * aux_loss: top-k of logits, with the balancing loss; sinkhorn: in training mode top-k of the balanced matrix; none:
+   * top-k without the loss.
+   */
+  routing: z.enum(['aux_loss', 'sinkhorn', 'none']).default('aux_loss'),
+  /** Times E·Σ_e (Σ_t softmax_e)(copies of e)/(tokens·k)². */
+  auxLossCoeff: z.number().nonnegative().default(1e-3),
+  /** Times mean(logsumexp²). */
+  zLossCoeff: z.number().nonnegative().default(0),
+  /** In train steps an expert keeps ⌈tokens·k/E·factor⌉ copies; undefined: all. */
+  capacityFactor: z.number().positive().optional(),
+  /** Which copies are kept: those of the highest weight, or the first. */
+  tokenDropPolicy: z.enum(['probs', 'position']).default('probs'),
+  /** In training mode the router's input is multiplied by uniform numbers in 1 ± eps. */
+  inputJitterEps: z.number().min(0).lt(1).default(0),
+});
+export type MoeConfig = z.infer<typeof moeSchema>;
+
+const probability = z.number().min(0).lt(1).default(0);
+
 export const modelConfigSchema = z.object({
   /** Hugging Face family: llama, gpt2, … */
   family: z.string(),
@@ -42,6 +67,8 @@ export const modelConfigSchema = z.object({
   normEps: z.number().positive(),
   mlp: z.enum(['plain', 'gated']),
   activation: z.enum(['gelu', 'gelu_tanh', 'silu', 'relu']),
+  /** undefined: one MLP. */
+  moe: moeSchema.optional(),
   /** undefined: learned absolute positions. */
   rope: ropeSchema.optional(),
   /** RMS norm of every head of q and k before rope (Qwen3), with weights of headDim that all heads share. */
@@ -58,6 +85,10 @@ export const modelConfigSchema = z.object({
   attentionScale: z.number(),
   /** Also divide scores by (layer + 1): gpt2's scale_attn_by_inverse_layer_idx. */
   scaleAttentionByInverseLayer: z.boolean().default(false),
+  /** Dropout in training mode: of embeddings, of what attention and MLP add to the residual, of attention weights. */
+  embdDropout: probability,
+  residDropout: probability,
+  attnDropout: probability,
   /** Standard deviation of a random init. */
   initStd: z.number().positive().default(0.02),
   /** Head [1, hidden] (critic, reward model) instead of [vocab, hidden]. */

@@ -80,17 +80,38 @@ export interface PackedBatch {
   readonly cuSeqlens: Int32Array;
 }
 
+/** What the routers of this stage's layers did with a microbatch. */
+export interface MoeStats {
+  readonly layers: number;
+  /** Sums over layers, unweighted: balancing and z-loss (coefficients included), largest load of an expert over the mean. */
+  readonly auxLoss: number;
+  readonly zLoss: number;
+  readonly maxLoad: number;
+  /** Copies of tokens, and those that a capacity dropped. */
+  readonly copies: number;
+  readonly dropped: number;
+}
+
 export interface ForwardOptions {
   /** Keep what backward needs. */
   readonly train: boolean;
   readonly temperature?: number;
-  /** u32 [ΣL, ⌈V/32⌉], line t masks the distribution of token t. */
-  readonly mask?: Uint32Array;
+  /** Kept sets (Loss.maskKey): ΣL records. */
+  readonly mask?: Uint8Array;
   readonly entropy?: boolean;
   /** u8 [Σ(L−1)]: entries with 0 are not computed. */
   readonly needed?: Uint8Array;
   /** Read the full logits back (tests, verification): [ΣL, V]. */
   readonly logits?: boolean;
+  /**
+   * With `train`, training mode: dropout, router jitter and Sinkhorn routing as the config has them. u32 [N], a seed per
+   * sequence; what is drawn for a token depends on its sequence's seed and its position alone. Default: off.
+   */
+  readonly noiseSeeds?: Uint32Array;
+  /** With `train`: weight of this microbatch's auxiliary losses of mixtures of experts, its tokens over those of the step. Default 0: without them. */
+  readonly auxWeight?: number;
+  /** With `train`, told once by the forward of a mixture of experts, on every stage that has layers. */
+  readonly onMoeStats?: (stats: MoeStats) => void;
 }
 
 export interface ForwardOutput {

@@ -9,7 +9,7 @@ import { verify, verifyPasses } from './verify.js';
 const golden = fileURLToPath(new URL('../../../model/src/__fixtures__/golden/', import.meta.url));
 
 // Mistral's window is shorter than its sequences.
-test.each(['qwen2', 'qwen3', 'mistral', 'gemma'])('golden checkpoint of %s', async (family) => {
+test.each(['qwen2', 'qwen3', 'mistral', 'mixtral', 'gemma'])('golden checkpoint of %s', async (family) => {
   const gpu = await openGpu({ adapter: 'swiftshader' });
   const ops = new WebGpuOps({ device: gpu.device, adapter: gpu.adapterName, isCpu: gpu.isCpu });
   const report = await verify(golden + family, ops);

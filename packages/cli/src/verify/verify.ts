@@ -97,12 +97,15 @@ export async function verify(dir: string, ops: Ops, dump?: string): Promise<Veri
     });
     out.loss = { dtype: 'F32', shape: [1], data: Float32Array.of(loss.loss) };
     await pass.backward(loss.dLogProbs ? { dLogProbs: loss.dLogProbs } : {});
-    for await (const t of weightsToHf(checkpoint.config, (name) => model.dump(name, 'grads'))) {
-      out[`grad.${t.name}`] = {
-        dtype: 'F32',
-        shape: [...t.shape],
-        data: Float32Array.from(t.data),
-      };
+    // transformers names gradients as its parameters, which may differ from the names in checkpoints.
+    for (const otherNames of [false, true]) {
+      const grads = weightsToHf(checkpoint.config, (name) => model.dump(name, 'grads'), {
+        otherNames,
+      });
+      for await (const t of grads) {
+        const data = Float32Array.from(t.data);
+        out[`grad.${t.name}`] = { dtype: 'F32', shape: [...t.shape], data };
+      }
     }
 
     const engine = new NetworkEngine(model);

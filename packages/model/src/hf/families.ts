@@ -5,12 +5,13 @@ import { gemma } from './gemma.js';
 import { gpt2 } from './gpt2.js';
 import { llama } from './llama.js';
 import { mistral } from './mistral.js';
+import { mixtral } from './mixtral.js';
 import { qwen2 } from './qwen2.js';
 import { qwen3 } from './qwen3.js';
 
 /** Families by name; `register` adds a user's own. */
 export const hfFamilies: Registry<HfFamily> = createRegistry('model family');
-for (const family of [llama, gpt2, qwen2, qwen3, mistral, gemma])
+for (const family of [llama, gpt2, qwen2, qwen3, mistral, mixtral, gemma])
   hfFamilies.register(family.name, family);
 // Other names of models that are LlamaForCausalLM.
 for (const name of ['codellama', 'deepseek']) hfFamilies.register(name, llama);

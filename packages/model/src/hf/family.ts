@@ -37,6 +37,8 @@ export interface HfFamily {
   configToHf(config: ModelConfig): Record<string, unknown>;
   /** All tensors of the checkpoint, the head too where it has one; in the order they are written. */
   tensors(config: ModelConfig): TensorMapping[];
+  /** The same parameters under other names: read where a checkpoint has them, never written. */
+  otherTensors?(config: ModelConfig): TensorMapping[];
 }
 
 /** `architectures` and, for critics, the one label of the classifier. */

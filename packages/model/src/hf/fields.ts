@@ -11,6 +11,14 @@ export const tokenId = z
   .default(null)
   .transform((id) => (Array.isArray(id) ? id[0]! : id));
 
+/** A probability of dropout; transformers also writes integers, and null for none. */
+export const dropout = z
+  .number()
+  .min(0)
+  .lt(1)
+  .nullish()
+  .transform((p) => p ?? 0);
+
 const activations: Readonly<Record<string, ModelConfig['activation']>> = {
   silu: 'silu',
   swish: 'silu',

@@ -1,6 +1,6 @@
 /**
  * The gpt2 family: GPT2LMHeadModel (reference: M4). Its linear layers are Conv1D, stored [in, out]. Embeddings are
- * tied unless `tie_word_embeddings` says no. Dropout probabilities are not kept: this project has no dropout.
+ * tied unless `tie_word_embeddings` says no. Where config.json has no probability of dropout it is 0.1, as in transformers.
  */
 import { ConfigError, modelConfigSchema, type ModelConfig } from '@realhf/api';
 import { z } from 'zod';
@@ -14,6 +14,8 @@ import {
 } from './family.js';
 import { activationFromHf, dim, parseFields, tokenId } from './fields.js';
 import { headMapping } from './mapping.js';
+
+const probability = z.number().min(0).lt(1).default(0.1);
 
 const schema = z.object({
   n_embd: dim,
@@ -29,6 +31,9 @@ const schema = z.object({
   scale_attn_by_inverse_layer_idx: z.boolean().default(false),
   add_cross_attention: z.literal(false).default(false),
   tie_word_embeddings: z.boolean().default(true),
+  embd_pdrop: probability,
+  resid_pdrop: probability,
+  attn_pdrop: probability,
   bos_token_id: tokenId,
   eos_token_id: tokenId,
   pad_token_id: tokenId,
@@ -79,6 +84,9 @@ export const gpt2: HfFamily = {
       tiedEmbedding: c.tie_word_embeddings,
       attentionScale: c.scale_attn_weights ? 1 / Math.sqrt(headDim) : 1,
       scaleAttentionByInverseLayer: c.scale_attn_by_inverse_layer_idx,
+      embdDropout: c.embd_pdrop,
+      residDropout: c.resid_pdrop,
+      attnDropout: c.attn_pdrop,
       initStd: c.initializer_range,
       isCritic: isClassifier(json),
       bosTokenId: c.bos_token_id,
@@ -91,6 +99,7 @@ export const gpt2: HfFamily = {
     requireFields('gpt2', config, {
       norm: 'layer',
       mlp: 'plain',
+      moe: undefined,
       rope: undefined,
       qkvBias: true,
       projBias: true,
@@ -114,9 +123,9 @@ export const gpt2: HfFamily = {
       initializer_range: config.initStd,
       scale_attn_weights: scalesAttention(config),
       scale_attn_by_inverse_layer_idx: config.scaleAttentionByInverseLayer,
-      attn_pdrop: 0,
-      embd_pdrop: 0,
-      resid_pdrop: 0,
+      attn_pdrop: config.attnDropout,
+      embd_pdrop: config.embdDropout,
+      resid_pdrop: config.residDropout,
       tie_word_embeddings: config.tiedEmbedding,
       use_cache: true,
     };

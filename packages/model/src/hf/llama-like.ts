@@ -13,7 +13,7 @@ import {
   type HfFamily,
   type TensorMapping,
 } from './family.js';
-import { activationFromHf, dim, tokenId } from './fields.js';
+import { activationFromHf, dim, dropout, tokenId } from './fields.js';
 import { headMapping } from './mapping.js';
 import { ropeFromHf, ropeToHf } from './rope.js';
 
@@ -31,6 +31,7 @@ export const llamaLikeFields = {
   hidden_act: z.string().default('silu'),
   initializer_range: z.number().positive().default(0.02),
   tie_word_embeddings: z.boolean().default(false),
+  attention_dropout: dropout,
   bos_token_id: tokenId,
   eos_token_id: tokenId,
   pad_token_id: tokenId,
@@ -66,6 +67,7 @@ export function llamaLikeFromHf(
     rope: ropeFromHf(family, json),
     tiedEmbedding: c.tie_word_embeddings,
     attentionScale: 1 / Math.sqrt(headDim),
+    attnDropout: c.attention_dropout,
     initStd: c.initializer_range,
     isCritic: isClassifier(json),
     bosTokenId: c.bos_token_id,
@@ -87,6 +89,9 @@ export function llamaLikeToHf(
   requireFields(family.name, config, {
     norm: 'rms',
     mlp: 'gated',
+    moe: undefined,
+    embdDropout: 0,
+    residDropout: 0,
     qkNorm: false,
     slidingWindow: undefined,
     qkvBias: false,
@@ -111,7 +116,7 @@ export function llamaLikeToHf(
     rms_norm_eps: config.normEps,
     hidden_act: activationToHf(config),
     initializer_range: config.initStd,
-    attention_dropout: 0,
+    attention_dropout: config.attnDropout,
     tie_word_embeddings: config.tiedEmbedding,
     use_cache: true,
     ...ropeToHf(config.rope!),

@@ -122,14 +122,18 @@ export async function weightsFromHf(
   );
 }
 
-/** The checkpoint's tensors one by one, from full parameters. */
+/** The checkpoint's tensors one by one, from full parameters; `otherNames`: as the family also reads them, if it does. */
 export async function* weightsToHf(
   config: ModelConfig,
   getParam: (param: string) => Float32Array | Promise<Float32Array>,
+  { otherNames = false }: { readonly otherNames?: boolean } = {},
 ): AsyncGenerator<HfTensor, void> {
+  const family = hfFamilies.get(config.family);
+  const tensors =
+    (otherNames ? family.otherTensors?.(config) : undefined) ?? family.tensors(config);
   const specs = new Map(paramSpecs(config).map((s) => [s.name, s]));
   let held: { name: string; full: Float32Array } | undefined;
-  for (const m of hfFamilies.get(config.family).tensors(config)) {
+  for (const m of tensors) {
     const spec = specs.get(m.param)!;
     if (held?.name !== m.param) held = { name: m.param, full: await getParam(m.param) };
     if (held.full.length !== spec.size)
@@ -156,7 +160,7 @@ function resolve(
   const plan = new Map<string, Part[]>();
   const used = new Set<string>();
   const missing: string[] = [];
-  for (const mapping of family.tensors(config)) {
+  for (const mapping of namesOf(family, config, source)) {
     const isHead = mapping.hf === actorHead || mapping.hf === criticHead;
     if (isHead && config.isCritic && initCriticFromActor) continue;
     const stored = alternatives(family, mapping).find((n) => source.shape(n) !== undefined);
@@ -183,6 +187,19 @@ function resolve(
       `${source.name} has ${list(unexpected)}, which a ${family.name} of its config does not have; correct config.json or use the right checkpoint`,
     );
   return plan;
+}
+
+/** The names that more of the source's tensors have. */
+function namesOf(family: HfFamily, config: ModelConfig, source: TensorSource): TensorMapping[] {
+  const usual = family.tensors(config);
+  const other = family.otherTensors?.(config);
+  if (!other) return usual;
+  const has = (m: TensorMapping) =>
+    alternatives(family, m).some((n) => source.shape(n) !== undefined);
+  const own = (list: readonly TensorMapping[], names: ReadonlySet<string>) =>
+    list.filter((m) => !names.has(m.hf) && has(m)).length;
+  const names = (list: readonly TensorMapping[]) => new Set(list.map((m) => m.hf));
+  return own(other, names(usual)) > own(usual, names(other)) ? other : usual;
 }
 
 function alternatives(family: HfFamily, { hf }: TensorMapping): string[] {

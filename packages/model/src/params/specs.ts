@@ -1,7 +1,7 @@
 /**
  * ParamSpecs: every tensor of a model and its place in the logical flat parameter space (reference: M10).
  * Names are `<layer>.<name>`: 0 = embeddings, 1…L = blocks, L+1 = final norm and head. Linear weights are
- * [out, in] row-major; q, k, v and gate, up are stacked by rows. The head comes last, so that an actor and a
+ * [out, in] row-major; q, k, v and gate, up are stacked by rows, and so are experts (gate, up of each). The head comes last, so that an actor and a
  * critic of the same shape agree on every other offset.
  */
 import type { ModelConfig, ParamSpec } from '@realhf/api';
@@ -47,6 +47,13 @@ export function paramSpecs(config: ModelConfig): ParamSpec[] {
         add(l, name, [headDim], 'ones', false);
     linear(l, 'attn.o', h, qDim, config.projBias, 'residual');
     norm(l, 'mlp.ln');
+    if (config.moe) {
+      const { numExperts } = config.moe;
+      linear(l, 'mlp.router', numExperts, h, false, 'normal');
+      linear(l, 'mlp.experts_gate_up', numExperts * 2 * inter, h, false, 'normal');
+      linear(l, 'mlp.experts_down', numExperts * h, inter, false, 'residual');
+      continue;
+    }
     if (config.mlp === 'gated') linear(l, 'mlp.gate_up', 2 * inter, h, config.mlpBias, 'normal');
     else linear(l, 'mlp.fc', inter, h, config.mlpBias, 'normal');
     linear(l, 'mlp.down', h, inter, config.mlpBias, 'residual');

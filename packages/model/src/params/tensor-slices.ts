@@ -113,7 +113,11 @@ export function shardRule(config: ModelConfig, spec: ParamSpec, tp: Part): Param
     case 'head.weight':
       if (!config.isCritic) cutVocabulary();
       break;
+    case 'mlp.experts_gate_up.weight':
+      rows = Array.from({ length: height / inter }, (_, part) => cut(inter, tp, part * inter));
+      break;
     case 'mlp.down.weight':
+    case 'mlp.experts_down.weight':
       columns = cut(inter, tp);
       break;
   }

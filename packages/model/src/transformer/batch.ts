@@ -3,11 +3,14 @@ import { DataError, type Arena, type PackedBatch, type Tensor } from '@realhf/ap
 
 import { makeHeadRows, type HeadRows } from './head-norms.js';
 import type { Shard } from './shard.js';
+import type { Training } from './training.js';
 
 export interface BatchTensors {
   /** Tokens, padding included. */
   readonly t: number;
-  /** Of them the residual stream has these many on this rank: t, or t over tp under sequence parallelism. */
+  /** Tokens of the batch itself, which come first. */
+  readonly nTokens: number;
+  /** Of all tokens the residual stream has these many on this rank: t, or t over tp under sequence parallelism. */
   readonly rows: number;
   readonly tokens: Int32Array;
   /** i32 [t] on the device. */
@@ -23,6 +26,8 @@ export interface BatchTensors {
   readonly qRange: Tensor;
   /** Of models that norm heads. */
   readonly headRows?: HeadRows;
+  /** Of passes with `train`: what forward and backward do only there. */
+  readonly training?: Training;
 }
 
 /** Positions in each packed sequence; DataError when one is longer than maxPositions or a token is not in the vocabulary. */
@@ -111,6 +116,7 @@ export function uploadBatch(
   const positionIds = arena.fromHost(positions, [t], 'i32');
   return {
     t,
+    nTokens: unpadded.tokens.length,
     rows,
     rowPositions,
     rowPositionIds: split ? arena.fromHost(rowPositions, [rows], 'i32') : positionIds,

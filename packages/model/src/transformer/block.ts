@@ -15,7 +15,10 @@ import {
   type HeadRows,
   type QkNormed,
 } from './head-norms.js';
+import { Moe, type MoeSaved } from './moe.js';
+import { Residual } from './residual.js';
 import type { Shard } from './shard.js';
+import type { Training } from './training.js';
 
 /** Where keys and values of a block are kept during generation: rows of nKvHeads·headDim. */
 export interface KvCache {
@@ -39,6 +42,8 @@ export interface BlockSaved {
   /** Before the activation: [t, 2·inner] (gated) or [t, inner]. */
   readonly pre: Tensor;
   readonly act: Tensor;
+  /** Of mixtures of experts, which have nothing in `pre` and `act`. */
+  readonly moe: MoeSaved | undefined;
 }
 
 export interface QkvViews {
@@ -52,6 +57,8 @@ export class Block {
   private readonly ops: Ops;
   private readonly layer: number;
   private readonly cosSin: Tensor | undefined;
+  private readonly residual: Residual;
+  private readonly moe: Moe | undefined;
 
   /** `layer` from 1; cosSin from rope-table. */
   constructor(shard: Shard, layer: number, cosSin: Tensor | undefined) {
@@ -59,6 +66,8 @@ export class Block {
     this.ops = shard.ops;
     this.layer = layer;
     this.cosSin = cosSin;
+    this.residual = new Residual(shard, layer);
+    this.moe = shard.config.moe && new Moe(shard, layer, shard.config.moe, this.residual);
   }
 
   private name(part: string): string {
@@ -165,22 +174,8 @@ export class Block {
     };
   }
 
-  /** out = x + f(…)·Wᵀ: on one device straight into a copy of x, with tensor parallelism through a sum over the ranks. */
-  private async residual(x: Tensor, inner: Tensor, name: string, out: Tensor): Promise<void> {
-    if (this.shard.groups.tpSize === 1) {
-      this.ops.copy(x, out);
-      this.shard.linear(inner, this.name(name), out, { accumulate: true });
-      return;
-    }
-    const tokens = inner.shape[0]!;
-    const partial = tokens === x.shape[0] ? out : this.ops.empty([tokens, x.shape[1]!]);
-    this.shard.linear(inner, this.name(name), partial, { rowParallel: true });
-    await this.shard.sumTokens(partial, out);
-    if (partial !== out) this.ops.free(partial);
-    this.ops.add(out, x, out);
-  }
-  async attnOutput(x: Tensor, attn: Tensor, x1: Tensor): Promise<void> {
-    await this.residual(x, attn, 'attn.o', x1);
+  async attnOutput(x: Tensor, attn: Tensor, x1: Tensor, training?: Training): Promise<void> {
+    await this.residual.project(x, attn, 'attn.o', x1, training);
   }
 
   /** x2 = x1 + mlp(norm x1). */
@@ -191,10 +186,17 @@ export class Block {
     pre: Tensor,
     act: Tensor,
     x2: Tensor,
+    training?: Training,
   ): Promise<void> {
     const { mlp, activation } = this.shard.config;
     this.norm('mlp.ln', x1, n2, stats2);
     const work = new Arena(this.ops);
+    if (this.moe) {
+      const rows = x1.shape[0]!;
+      await this.moe.addTo(x1, work, n2, x2, { t: rows, nTokens: rows });
+      work.release();
+      return;
+    }
     const input = await this.shard.allTokens(work, n2, act.shape[0]!);
     if (mlp === 'gated') {
       this.shard.linear(input, this.name('mlp.gate_up'), pre);
@@ -204,9 +206,10 @@ export class Block {
       this.ops.activation(activation, pre, act);
     }
     work.release();
-    await this.residual(x1, act, 'mlp.down', x2);
+    await this.residual.project(x1, act, 'mlp.down', x2, training);
   }
   get preWidth(): number {
+    if (this.moe) return 0;
     return this.shard.config.mlp === 'gated' ? 2 * this.inner : this.inner;
   }
 
@@ -232,7 +235,7 @@ export class Block {
     const stats2 = a.empty([rows, 2]);
     const n2 = a.empty([rows, h]);
     const pre = a.empty([t, this.preWidth]);
-    const act = a.empty([t, this.inner]);
+    const act = a.empty([t, this.moe ? 0 : this.inner]);
     const x2 = out.empty([rows, h]);
     const normed = makeQkNormed(a, this.shard, t);
     const { headRows } = batch;
@@ -270,10 +273,15 @@ export class Block {
       lse,
       tQ: t,
     });
-    await this.attnOutput(x, attn, x1);
-    await this.mlp(x1, n2, stats2, pre, act, x2);
-    if (options.train)
-      return { x: x2, saved: { x, stats1, n1, qkv, normed, attn, lse, x1, stats2, n2, pre, act } };
+    const { training } = batch;
+    await this.attnOutput(x, attn, x1, training);
+    let moe: MoeSaved | undefined;
+    if (this.moe) {
+      this.norm('mlp.ln', x1, n2, stats2);
+      moe = await this.moe.addTo(x1, a, n2, x2, batch);
+    } else await this.mlp(x1, n2, stats2, pre, act, x2, training);
+    const saved = { x, stats1, n1, qkv, normed, attn, lse, x1, stats2, n2, pre, act, moe };
+    if (options.train) return { x: x2, saved };
     a.release();
     return { x: x2 };
   }
@@ -281,27 +289,20 @@ export class Block {
   /** dx [rows, hidden] holds d loss / d output and becomes d loss / d input. */
   async backward(saved: BlockSaved, batch: BatchTensors, dx: Tensor): Promise<void> {
     const { t, rows } = batch;
-    const { hiddenDim: h, mlp, activation } = this.shard.config;
+    const { hiddenDim: h } = this.shard.config;
     const a = new Arena(this.ops);
-    const dAct = a.empty([t, this.inner]);
-    const dOut2 = await this.shard.allTokens(a, dx, t);
-    this.shard.linearBackward(saved.act, this.name('mlp.down'), dOut2, dAct);
-    const dPre = mlp === 'gated' ? a.empty([t, 2 * this.inner]) : dAct;
-    if (mlp === 'gated') this.ops.gatedActivationBackward(activation, saved.pre, dAct, dPre);
-    else this.ops.activationBackward(activation, saved.pre, dAct, dPre);
     const dn = a.empty([t, h]);
     const dNorm = rows === t ? dn : a.empty([rows, h]);
-    this.shard.linearBackward(
-      await this.shard.allTokens(a, saved.n2, t),
-      this.name(mlp === 'gated' ? 'mlp.gate_up' : 'mlp.fc'),
-      dPre,
-      dn,
-    );
+    await this.mlpBackward(a, saved, batch, dx, dn);
     await this.shard.sumTokens(dn, dNorm);
     this.normBackward('mlp.ln', saved.x1, saved.stats2, dNorm, dx);
 
     const dAttn = a.empty([t, this.attnWidth]);
-    const dOut1 = await this.shard.allTokens(a, dx, t);
+    const dOut1 = await this.shard.allTokens(
+      a,
+      this.residual.gradient(a, dx, 'attn.o', batch.training),
+      t,
+    );
     this.shard.linearBackward(saved.attn, this.name('attn.o'), dOut1, dAttn);
     const dqkv = a.empty([t, this.qkvWidth]);
     const { normed } = saved;
@@ -333,6 +334,36 @@ export class Block {
     await this.shard.sumTokens(dn, dNorm);
     this.normBackward('attn.ln', saved.x, saved.stats1, dNorm, dx);
     a.release();
+  }
+
+  /** dx [rows, hidden] → this rank's part of d (norm x1), dn [t, hidden]. */
+  private async mlpBackward(
+    a: Arena,
+    saved: BlockSaved,
+    batch: BatchTensors,
+    dx: Tensor,
+    dn: Tensor,
+  ): Promise<void> {
+    const { t, training } = batch;
+    const { mlp, activation } = this.shard.config;
+    const dOut = await this.shard.allTokens(
+      a,
+      this.residual.gradient(a, dx, 'mlp.down', training),
+      t,
+    );
+    const input = await this.shard.allTokens(a, saved.n2, t);
+    if (this.moe && saved.moe) {
+      await this.moe.backward(saved.moe, input, dOut, dn, batch);
+      return;
+    }
+    const dAct = a.empty([t, this.inner]);
+    this.shard.linearBackward(saved.act, this.name('mlp.down'), dOut, dAct);
+    const gated = mlp === 'gated';
+    const dPre = gated ? a.empty([t, 2 * this.inner]) : dAct;
+    if (gated) this.ops.gatedActivationBackward(activation, saved.pre, dAct, dPre);
+    else this.ops.activationBackward(activation, saved.pre, dAct, dPre);
+    const name = this.name(gated ? 'mlp.gate_up' : 'mlp.fc');
+    this.shard.linearBackward(input, name, dPre, dn);
   }
 
   private normBackward(part: string, x: Tensor, stats: Tensor, dOut: Tensor, dx: Tensor): void {

@@ -3,6 +3,7 @@ import { Arena, type Tensor } from '@realhf/api';
 
 import type { BatchTensors } from './batch.js';
 import type { Shard } from './shard.js';
+import { noiseStream, rowDropout, type Training } from './training.js';
 
 function options(shard: Shard) {
   const rowOffset = shard.groups.coordinates.tp * shard.w('0.wte.weight').shape[0]!;
@@ -18,6 +19,7 @@ export async function embed(
   ids: Tensor,
   positions: { tensor: Tensor; stride?: number; offset?: number },
   out: Tensor,
+  training?: Training,
 ): Promise<void> {
   const { ops } = shard;
   const [rows, h] = [out.shape[0]!, out.shape[1]!];
@@ -32,11 +34,17 @@ export async function embed(
       idStride: positions.stride ?? 1,
       idOffset: positions.offset ?? 0,
     });
+  dropout(shard, training)?.(out, out);
 }
 
-/** dx [rows, hidden] of this rank's rows. */
+function dropout(shard: Shard, training: Training | undefined) {
+  return rowDropout(shard.ops, training, shard.config.embdDropout, noiseStream(0, 'embedding'));
+}
+
+/** dx [rows, hidden] of this rank's rows; it is overwritten. */
 export async function embedBackward(shard: Shard, batch: BatchTensors, dx: Tensor): Promise<void> {
   const { ops } = shard;
+  dropout(shard, batch.training)?.(dx, dx);
   const work = new Arena(ops);
   const all = await shard.allTokens(work, dx, batch.t);
   ops.embeddingBackward(all, batch.tokens, shard.g('0.wte.weight'), options(shard));

@@ -20,6 +20,7 @@ import { embed, embedBackward } from './embedding.js';
 import { finalNorm, finalNormBackward } from './final-norm.js';
 import { actorHead, criticHead, type HeadPass } from './heads.js';
 import type { Stage } from './stage.js';
+import { makeTraining } from './training.js';
 
 export interface PassOptions {
   /** Keep only block inputs and run blocks again in backward. */
@@ -50,8 +51,11 @@ export class TransformerPass implements StagePass {
 
   /** Integers of the batch on the device, made at the first step. */
   private get tensors(): BatchTensors {
+    if (this.b) return this.b;
     const { shard } = this.model;
-    return (this.b ??= uploadBatch(this.arena, this.batch, shard, shard.splitsTokens));
+    const b = uploadBatch(this.arena, this.batch, shard, shard.splitsTokens);
+    const training = makeTraining(this.arena, shard, this.batch, b, this.options);
+    return (this.b = training ? { ...b, training } : b);
   }
   private hidden(): Tensor {
     return this.arena.empty([this.tensors.rows, this.model.config.hiddenDim]);
@@ -69,7 +73,7 @@ export class TransformerPass implements StagePass {
     const { arena, options, batch } = this;
     const b = this.tensors;
     let x = this.x ?? this.hidden();
-    if (shard.isFirstStage) await embed(shard, b.ids, { tensor: b.rowPositionIds }, x);
+    if (shard.isFirstStage) await embed(shard, b.ids, { tensor: b.rowPositionIds }, x, b.training);
     const train = options.train && !options.checkpointing;
     for (const block of blocks) {
       const out = await block.forward(arena, x, b, { train });
@@ -79,6 +83,8 @@ export class TransformerPass implements StagePass {
       x = out.x;
     }
     this.x = x;
+    const moe = b.training?.moe;
+    if (moe) options.onMoeStats?.(await moe.read());
     if (!shard.isLastStage) return undefined;
     const local = this.hidden();
     const stats = arena.empty([b.rows, 2]);
