@@ -51,7 +51,10 @@ function expectValid(
     expect(legal, where).toContain(formatMesh(mesh, cluster));
     expect(worldSize(parallel), where).toBe(meshRanks(mesh, cluster).length);
     const config = configs[m.model.role as keyof typeof configs];
-    expect(config.nHeads % parallel.tensorParallelSize, where).toBe(0);
+    const perRank = config.nHeads / parallel.tensorParallelSize;
+    const group = config.nHeads / config.nKvHeads;
+    expect(Number.isInteger(perRank), where).toBe(true);
+    expect(Math.min(perRank % group, group % perRank), where).toBe(0);
     expect(parallel.tensorParallelSize, where).toBeLessThanOrEqual(cluster.gpusPerNode);
     expect(parallel.pipelineParallelSize, where).toBeLessThanOrEqual(config.nLayers);
     expect(m.nSeqs, where).toBeGreaterThanOrEqual(parallel.dataParallelSize * (m.nMbs ?? 1));

@@ -28,7 +28,7 @@ export interface HeuristicOptions extends MemoryOptions {
   readonly cluster: Cluster;
   /** Bytes of a device. Given: a plan that does not fit is an error. Default: 80 GiB, as a wish. */
   readonly capacity?: number;
-  /** Whether a model can be cut over so many tensor-parallel ranks. Default: they divide its q heads. */
+  /** Whether a model can be cut over so many tensor-parallel ranks. Default: heads and MLP say so. */
   readonly tensorParallelFits?: (config: ModelConfig, size: number) => boolean;
 }
 
@@ -164,7 +164,7 @@ function choose(
 
 /** Layouts that fill the mesh and that model and batch allow. */
 function layouts(m: MFCDef, mesh: DeviceMesh, options: HeuristicOptions): Parallelism[] {
-  const { configs, cluster, minibatches, tensorParallelFits = dividesHeads } = options;
+  const { configs, cluster, minibatches, tensorParallelFits = cutsHeads } = options;
   const config = configs[m.model.role];
   const size = mesh.nodes.length * mesh.devices.length;
   const items = Math.floor(m.nSeqs / (minibatches?.[m.name] ?? 1));
@@ -183,7 +183,14 @@ function layouts(m: MFCDef, mesh: DeviceMesh, options: HeuristicOptions): Parall
   return found;
 }
 
-const dividesHeads = (config: ModelConfig, size: number) => config.nHeads % size === 0;
+/** Whole q heads and MLP columns per rank, and no rank's q heads straddle the groups that share a kv head. */
+function cutsHeads(config: ModelConfig, size: number): boolean {
+  if (config.nHeads % size !== 0 || config.intermediateDim % size !== 0) return false;
+  const perRank = config.nHeads / size;
+  const group = config.nHeads / config.nKvHeads;
+  return perRank % group === 0 || group % perRank === 0;
+}
+
 const sameSizes = (a: Parallelism, b: Parallelism) =>
   a.dataParallelSize === b.dataParallelSize &&
   a.tensorParallelSize === b.tensorParallelSize &&

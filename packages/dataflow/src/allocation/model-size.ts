@@ -28,19 +28,40 @@ export function layerSizes(config: ModelConfig, tp = 1): LayerSizes {
     (config.mlpBias ? (products - 1) * inter + h : 0) +
     (config.qkNorm ? 2 * d : 0);
   const rows = Math.ceil(vocabSize / tp);
+  const experts = config.moe?.numExperts ?? 1;
+  const router = config.moe ? config.moe.numExperts * h : 0;
   return {
     embedding: rows * h + (config.rope ? 0 : config.maxPositions * h),
-    block: h * (2 * q + kv) + products * h * inter + 2 * norm + biases,
+    block: h * (2 * q + kv) + experts * products * h * inter + router + 2 * norm + biases,
     head: norm + (config.isCritic ? h : config.tiedEmbedding ? 0 : rows * h),
     kv,
   };
 }
 
-/** Parameters of the largest stage's rank, and how many blocks the stage with most of them has. */
-export function stageSizes(
+export interface StageSizes {
+  /** Of one rank of the largest stage. */
+  readonly parameters: number;
+  /** Blocks of the stage that has most. */
+  readonly blocks: number;
+}
+
+/** Planning asks for the same few again and again. */
+const known = new WeakMap<ModelConfig, Map<string, StageSizes>>();
+
+/** Sizes of the largest pipeline stages. */
+export function stageSizes(config: ModelConfig, parallel: Parallelism): StageSizes {
+  const key = `${parallel.tensorParallelSize} ${parallel.pipelineParallelSize}`;
+  const ofConfig = known.get(config) ?? new Map<string, StageSizes>();
+  known.set(config, ofConfig);
+  const sizes = ofConfig.get(key) ?? computeStages(config, parallel);
+  ofConfig.set(key, sizes);
+  return sizes;
+}
+
+function computeStages(
   config: ModelConfig,
   { tensorParallelSize: tp, pipelineParallelSize: pp }: Parallelism,
-): { readonly parameters: number; readonly blocks: number } {
+): StageSizes {
   const { embedding, block, head } = layerSizes(config, tp);
   const layers = [embedding, ...new Array<number>(config.nLayers).fill(block), head];
   // Tied embeddings are on the last stage too.
