@@ -23,6 +23,7 @@ import {
 } from '@realhf/api';
 
 import { generate } from './generation/generate.js';
+import { generatePipelined } from './generation/pipelined.js';
 import { initStd, initValues } from './params/init.js';
 import { heldRanges, localRuns, type ElementRange } from './params/local-runs.js';
 import { segmentElements } from './params/replica-maps.js';
@@ -250,7 +251,8 @@ export class ReaLModel implements Stage {
     gconfig: GenerationHyperparameters,
     options: GenerateOptions,
   ): Promise<GenerateOutput> {
-    return generate(this, prompts, gconfig, options);
+    const run = this.groups.ppSize > 1 ? generatePipelined : generate;
+    return run(this, prompts, gconfig, options);
   }
 
   free(): void {

@@ -17,10 +17,12 @@ import {
   type Loss,
   type LossOutput,
   type ModelConfig,
+  type MoeStats,
   type Network,
   type PackedBatch,
   type SequenceSample,
   type Stats,
+  type TrainOptions,
 } from '@realhf/api';
 import { microbatches } from '@realhf/packing';
 
@@ -33,7 +35,8 @@ import {
 } from './agree.js';
 import { inferenceSchedule, trainSchedule } from './pipeline-schedule.js';
 import { runSchedule } from './run-schedule.js';
-import { sequenceSeeds } from './seeds.js';
+import { MoeSums } from './moe-sums.js';
+import { noiseSeeds, sequenceSeeds } from './seeds.js';
 
 const defaultKey = 'packed_input_ids';
 
@@ -136,7 +139,7 @@ export class NetworkEngine implements Engine {
       (mb) => ({
         train: false,
         ...(temperature === undefined ? {} : { temperature }),
-        ...(maskKey === undefined ? {} : { mask: mb.u32(maskKey) }),
+        ...(maskKey === undefined ? {} : { mask: mb.u8(maskKey) }),
         ...(needed ? { needed: needed(mb) } : {}),
       }),
       (o) => o.logProbs,
@@ -160,14 +163,19 @@ export class NetworkEngine implements Engine {
   protected async lossPasses(
     input: SequenceSample,
     loss: Loss,
-    options: CallOptions,
+    options: CallOptions & Pick<TrainOptions, 'noiseSeed'>,
     train: boolean,
   ): Promise<Stats> {
     const { dp, pp } = this.network.groups;
     const mbs = this.split(input, options);
-    const weight = Float64Array.of(mbs.reduce((s, mb) => s + loss.weight(mb), 0));
-    if (dp && dp.size > 1) await dp.allReduce(weight);
-    const totalWeight = weight[0]!;
+    const tokensOf = (mb: SequenceSample) => this.pack(mb, options).tokens.length;
+    const sum = (of: (mb: SequenceSample) => number) => mbs.reduce((s, mb) => s + of(mb), 0);
+    const totals = Float64Array.of(
+      sum((mb) => loss.weight(mb)),
+      sum(tokensOf),
+    );
+    if (dp && dp.size > 1) await dp.allReduce(totals);
+    const [totalWeight = 0, totalTokens = 0] = totals;
     if (!(totalWeight > 0))
       throw new DataError(
         `loss '${loss.name}' has no tokens to learn from in this batch of ${input.bs} (ids ${input.ids.slice(0, 3).join(', ')}…)`,
@@ -193,21 +201,35 @@ export class NetworkEngine implements Engine {
       total = NaN;
       return undefined;
     };
+    const moe = new MoeSums();
+    const trainMode = (mb: SequenceSample) => {
+      const auxWeight = tokensOf(mb) / totalTokens;
+      const { noiseSeed, inputKey = defaultKey } = options;
+      return {
+        auxWeight,
+        onMoeStats: (stats: MoeStats) => {
+          moe.add(stats, auxWeight);
+        },
+        ...(noiseSeed === undefined ? {} : { noiseSeeds: noiseSeeds(noiseSeed, mb, inputKey) }),
+      };
+    };
     const forward = (mb: SequenceSample): ForwardOptions => ({
       train,
       ...(loss.temperature === undefined ? {} : { temperature: loss.temperature }),
-      ...(loss.maskKey === undefined ? {} : { mask: mb.u32(loss.maskKey) }),
+      ...(loss.maskKey === undefined ? {} : { mask: mb.u8(loss.maskKey) }),
       ...(loss.needsEntropy ? { entropy: true } : {}),
       ...(loss.needed ? { needed: loss.needed(mb) } : {}),
+      ...(train ? trainMode(mb) : {}),
     });
     await this.runPasses(mbs, options, train, forward, head);
-    const sum = Float64Array.of(total);
-    if (dp && dp.size > 1) await dp.allReduce(sum);
-    let stats: Stats = { loss: sum[0]! };
+    const allLosses = Float64Array.of(total);
+    if (dp && dp.size > 1) await dp.allReduce(allLosses);
+    let stats: Stats = { loss: allLosses[0]! };
     // Where one rank has no stats, there is nothing to average.
     if (Number.isFinite(stats.loss)) Object.assign(stats, await sums.means(this.network));
     // Only the last stage has a loss; all of them must decide alike whether to step.
     if (pp && pp.size > 1) stats = await statsOfLastStage(pp, stats);
+    Object.assign(stats, await moe.stats(this.network.groups));
     if (!Number.isFinite(stats.loss))
       throw new NumericError(
         bad ??

@@ -14,23 +14,20 @@ function rendezvous(stages: readonly (readonly Instruction[])[]): void {
     sendGrad: ['recvGrad', -1],
   };
   const now = (s: number) => stages[s]?.[at[s]!];
-  for (;;) {
-    let moved = false;
-    stages.forEach((_, s) => {
-      const mine = now(s);
-      if (!mine) return;
-      const [step, direction] = partner[mine.step] ?? ['', 0];
-      if (mine.step === 'forward' || mine.step === 'backward') at[s]!++;
-      else if (direction !== 0) {
-        const theirs = now(s + direction);
-        if (theirs?.step !== step || theirs.microbatch !== mine.microbatch) return;
-        at[s]!++;
-        at[s + direction]!++;
-      } else return;
-      moved = true;
-    });
-    if (!moved) break;
-  }
+  /** Whether the stage's next instruction could be done. */
+  const advance = (s: number): boolean => {
+    const mine = now(s);
+    if (!mine) return false;
+    const [step, direction] = partner[mine.step] ?? ['', 0];
+    if (direction !== 0) {
+      const theirs = now(s + direction);
+      if (theirs?.step !== step || theirs.microbatch !== mine.microbatch) return false;
+      at[s + direction]!++;
+    } else if (mine.step !== 'forward' && mine.step !== 'backward') return false;
+    at[s]!++;
+    return true;
+  };
+  while (stages.some((_, s) => advance(s))) continue;
   stages.forEach((list, s) => {
     if (at[s] !== list.length) throw new Error(`stage ${s} waits at ${JSON.stringify(now(s))}`);
   });

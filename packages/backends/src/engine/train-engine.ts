@@ -67,7 +67,7 @@ export class AdamEngine extends NetworkEngine implements TrainEngine {
     });
     this.m = this.shares.map((s) => ops.zeros([s.length]));
     this.v = this.shares.map((s) => ops.zeros([s.length]));
-    this.squares = ops.zeros([params.length]);
+    this.squares = ops.zeros([shardMap.segmentSizes.length]);
     this.factor = ops.zeros([1]);
     this.norm = ops.zeros([1]);
     this.runs = decayRuns(network.locals, shardMap.segmentSizes);

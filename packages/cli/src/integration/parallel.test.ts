@@ -1,5 +1,5 @@
 /** Tensor and pipeline parallel models equal the model on one rank; generation and data parallel training too. */
-import type { SequenceSample } from '@realhf/api';
+import type { Parallelism, SequenceSample } from '@realhf/api';
 import { AdamEngine, NetworkEngine } from '@realhf/backends';
 import type { ReaLModel } from '@realhf/model';
 import { expect, test } from 'vitest';
@@ -22,44 +22,55 @@ parallelSuite(ops, { tensorParallelSize: 2 }, names);
 parallelSuite(ops, { pipelineParallelSize: 2 }, names);
 parallelSuite(ops, { tensorParallelSize: 2, useSequenceParallel: true }, ['llama', 'gpt2']);
 
-test.each(['llama', 'llama3 with shared kv heads', 'gpt2'])(
-  '%s: tp=2 generates the tokens of one rank',
-  async (name) => {
-    const config = configs[name]!;
-    const prompts = tokensSample(config, [4, 6]).remapKeys({ packed_input_ids: 'packed_prompts' });
-    const generate = (ranks: readonly ReaLModel[], greedy: boolean) =>
+const generationLayouts: [string, Partial<Parallelism>][] = [
+  ['llama', { tensorParallelSize: 2 }],
+  ['llama3 with shared kv heads', { tensorParallelSize: 2 }],
+  ['gpt2', { tensorParallelSize: 2 }],
+  ['llama', { pipelineParallelSize: 2 }],
+  ['llama3 with shared kv heads', { pipelineParallelSize: 3 }],
+  ['gpt2', { pipelineParallelSize: 2, tensorParallelSize: 2, useSequenceParallel: true }],
+];
+test.each(generationLayouts)('%s in %j generates the tokens of one rank', async (name, layout) => {
+  const config = configs[name]!;
+  const one = makeRanks(ops(), config);
+  const many = makeRanks(ops(), config, layout);
+  // Five prompts on two or three stages: two microbatches, or three; and one that ends at once.
+  for (const [lengths, greedy, more] of [
+    [[4, 6, 3, 5, 2], true, {}],
+    [[4, 6, 3, 5, 2], false, { nMbs: 4 }],
+    [[5], false, {}],
+  ] as const) {
+    const prompts = tokensSample(config, lengths).remapKeys({ packed_input_ids: 'packed_prompts' });
+    const generate = (ranks: readonly ReaLModel[]) =>
       Promise.all(
         ranks.map((r) =>
           new NetworkEngine(r).generate(
             prompts,
             {
-              max_new_tokens: 8,
+              max_new_tokens: 9,
               min_new_tokens: 2,
               greedy,
               top_p: 1,
-              top_k: config.vocabSize,
+              top_k: 20,
               temperature: 1,
-              force_no_logits_mask: true,
+              force_no_logits_mask: greedy,
             },
-            { eosTokenId: 1, padTokenId: null, seed: 3 },
+            { eosTokenId: 1, padTokenId: null, seed: 3, ...more },
           ),
         ),
       );
-    const one = makeRanks(ops(), config);
-    const many = makeRanks(ops(), config, { tensorParallelSize: 2 });
-    for (const greedy of [true, false]) {
-      const want = (await generate(one, greedy))[0]!;
-      for (const got of await generate(many, greedy)) {
-        expect(got.tokens).toEqual(want.tokens);
-        expect(got.noEos).toEqual(want.noEos);
-        want.logProbs.forEach((w, s) => {
-          expect(relativeError(got.logProbs[s]!, w)).toBeLessThan(1e-5);
-        });
-      }
+    const want = (await generate(one))[0]!;
+    for (const got of await generate(many)) {
+      expect(got.tokens).toEqual(want.tokens);
+      expect(got.noEos).toEqual(want.noEos);
+      expect(got.masks).toEqual(want.masks);
+      want.logProbs.forEach((w, s) => {
+        expect(relativeError(got.logProbs[s]!, w)).toBeLessThan(1e-5);
+      });
     }
-    release(...one, ...many);
-  },
-);
+  }
+  release(...one, ...many);
+});
 
 test('dp=2 on halves of a batch makes the step of one rank on all of it', async () => {
   const config = configs.llama!;
