@@ -15,6 +15,8 @@ export interface CliEnvironment {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly signal: AbortSignal;
   readonly version: string;
+  /** Script that worker processes run. */
+  readonly entry?: string;
 }
 
 async function dispatch(
@@ -55,6 +57,7 @@ async function dispatch(
     env: env.env,
     signal: env.signal,
     given,
+    ...(env.entry === undefined ? {} : { entry: env.entry }),
   };
   await command.run(config, context);
 }

@@ -35,6 +35,8 @@ const plainName = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 export interface CheckpointWriter {
   /** A new empty directory for one model, to be filled by the callback. */
   modelDir(name: string): Promise<string>;
+  /** A new empty directory that many processes fill, each with files of its own names; they must be done when `fill` returns. */
+  shardsDir(): Promise<string>;
   /** One array; a name is written once. */
   blob(name: string, data: BlobArray): Promise<void>;
   /** JSON state of the run: position, RNG, optimizer steps, value norm, KL controller, … */
@@ -72,6 +74,10 @@ export class Checkpoint {
   /** Directory of a model's weights; throws CheckpointError if there is none. */
   modelDir(name: string): string {
     return this.existing(join('models', name));
+  }
+  /** Directory that many processes wrote; throws CheckpointError if one process made this checkpoint. */
+  shardsDir(): string {
+    return this.existing('shards');
   }
   private existing(relative: string): string {
     const path = join(this.path, relative);
@@ -176,6 +182,11 @@ export class CheckpointStore {
       async modelDir(name) {
         check(name);
         const dir = join(aside, 'models', name);
+        await mkdir(dir);
+        return dir;
+      },
+      async shardsDir() {
+        const dir = join(aside, 'shards');
         await mkdir(dir);
         return dir;
       },

@@ -47,7 +47,7 @@ export function useReal(): (words: readonly string[], options: StartOptions) => 
       target: 'node20',
       conditions: ['@realhf/source'],
       loader: { '.wgsl': 'text' },
-      external: ['webgpu', '@sparticuz/chromium'],
+      external: ['webgpu', 'zeromq', '@redis/client', '@sparticuz/chromium'],
       banner: {
         js: "import * as nodeModule from 'node:module'; const require = nodeModule.createRequire(import.meta.url);",
       },

@@ -40,6 +40,7 @@ export async function dpoSpec(config: DpoConfig): Promise<ExperimentSpec> {
     nSeqs: config.dataset.train_bs_n_seqs,
     roles,
     calls,
+    workload: { promptTokens: config.dataset.max_seqlen, newTokens: 0, sequences: 2 },
     tokenizer,
     openData: () => openRwPairs(pairs, tokenizer, seed, limits),
     shown: [

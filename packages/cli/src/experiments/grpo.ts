@@ -54,6 +54,11 @@ export async function grpoSpec(config: GrpoConfig): Promise<ExperimentSpec> {
     nSeqs: config.dataset.train_bs_n_seqs,
     roles,
     calls,
+    workload: {
+      promptTokens: config.dataset.max_prompt_len,
+      newTokens,
+      sequences: config.group_size,
+    },
     tokenizer,
     openData: () => openPrompts(config.dataset, tokenizer, seed, { ...limits, newTokens }),
     shown: [

@@ -10,7 +10,7 @@ export function requireOneDevice(calls: Readonly<Record<string, MfcOptions>>): v
     for (const [key, size] of Object.entries(parallel)) {
       if (size === 1 || size === false) continue;
       throw new ConfigError(
-        `${name}.parallel.${key}=${String(size)} asks for several devices; this version runs on one: leave it out`,
+        `${name}.parallel.${key}=${String(size)} asks for several devices; there is one: set n_gpus_per_node and allocation_mode=manual, or leave it out`,
       );
     }
   }

@@ -114,6 +114,21 @@ export async function loadModel(
   }
 }
 
+/** A role's model without memory for its weights, which a reallocation brings. */
+export async function emptyModel(
+  ops: Ops,
+  { role, options, isCritic }: RoleOptions,
+  groups: ParallelGroups,
+): Promise<LoadedModel> {
+  const dir = await sourceDir(options, role);
+  const config = await readCheckpointConfig(dir, { isCritic });
+  return {
+    role,
+    model: new ReaLModel({ ops, config, groups, allocate: false }),
+    tokenizerDir: dir,
+  };
+}
+
 function checkFamily(config: ModelConfig, options: FrozenModelOptions, role: string): void {
   const wanted = options.type._class;
   // By the family and not by its name: codellama is llama's.

@@ -56,6 +56,7 @@ export async function ppoSpec(config: PpoConfig): Promise<ExperimentSpec> {
     nSeqs: config.dataset.train_bs_n_seqs,
     roles,
     calls: Object.fromEntries(ppoMFCNames.map((name) => [name, config[name]])),
+    workload: { promptTokens: config.dataset.max_prompt_len, newTokens },
     tokenizer,
     openData: () => openPrompts(config.dataset, tokenizer, seed, { ...limits, newTokens }),
     shown: [

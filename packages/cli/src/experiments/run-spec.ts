@@ -1,5 +1,6 @@
 /** Runs an experiment where its options say: on one device in this process, or on many workers. */
 import type { RunContext } from '../options/command.js';
+import { runWorkers } from '../runtime/run-workers.js';
 import { requireOneDevice } from './layout.js';
 import { withOps, type OpenedOps } from './open-ops.js';
 import { runExperiment } from './run-experiment.js';
@@ -13,8 +14,12 @@ export async function runSpec(
   context: RunContext,
   opened?: OpenedOps,
 ): Promise<ExperimentResult> {
-  requireOneDevice(spec.calls);
+  const { n_nodes: nodes, n_gpus_per_node: gpus } = spec.config;
+  const many = nodes * gpus > 1;
+  if (!many) requireOneDevice(spec.calls);
   // Before the device: a bad record is told at once.
   const data = await spec.openData();
-  return withOps(opened, spec.config, ({ ops }) => runExperiment(spec, data, ops, context));
+  return many
+    ? runWorkers({ command, spec, data, context })
+    : withOps(opened, spec.config, ({ ops }) => runExperiment(spec, data, ops, context));
 }

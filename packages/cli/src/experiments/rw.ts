@@ -31,6 +31,7 @@ export async function rwSpec(config: RwConfig): Promise<ExperimentSpec> {
       },
     ],
     calls: { rwTrain: config.allocation },
+    workload: { promptTokens: dataset.max_seqlen, newTokens: 0, sequences: 2 },
     tokenizer,
     openData: () => openRwPairs(dataset, tokenizer, seed, limits),
     shown: [

@@ -31,6 +31,7 @@ export async function sftSpec(config: SftConfig): Promise<ExperimentSpec> {
       },
     ],
     calls: { trainDefault: config.allocation },
+    workload: { promptTokens: dataset.max_seqlen, newTokens: 0 },
     tokenizer,
     openData: () => openPromptAnswer(dataset, tokenizer, seed, limits),
     shown: [

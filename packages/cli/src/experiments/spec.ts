@@ -3,6 +3,7 @@
  * many do: master and workers make the same spec from the same options.
  */
 import type { MFCDef, OptimizerConfig, Tokenizer } from '@realhf/api';
+import type { Workload } from '@realhf/dataflow';
 
 import type { OpenedDataset } from '../data/from-options.js';
 import type { CommonConfig } from '../options/schemas/common.js';
@@ -31,6 +32,8 @@ export interface ExperimentSpec {
   readonly roles: readonly RoleSpec[];
   /** Options of each call by MFC, for its layout. */
   readonly calls: Readonly<Record<string, MfcOptions>>;
+  /** Lengths to plan for, in tokens. */
+  readonly workload: Workload;
   readonly tokenizer: Tokenizer;
   /** Reads the dataset. Throws DataError (file and line) or ConfigError (fewer records than a batch). */
   openData(): Promise<OpenedDataset>;

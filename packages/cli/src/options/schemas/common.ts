@@ -2,6 +2,8 @@
 import { expControlSchema } from '@realhf/dataflow';
 import { z } from 'zod';
 
+import { clusterShape } from './cluster.js';
+
 const safeName = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const safeNameText =
   'expected letters, digits, dots, dashes and underscores (it names a directory)';
@@ -29,6 +31,7 @@ export const commonShape = {
     .default(null)
     .describe("null: 'run' and the time of the start"),
   mode: z.enum(['local']).default('local').describe('where workers run: this machine'),
+  ...clusterShape,
   fileroot: z
     .string()
     .min(1)
@@ -61,6 +64,12 @@ export const commonShape = {
     .enum(['disabled', 'auto', 'resume'])
     .default('disabled')
     .describe('auto: go on from the newest checkpoint if there is one; resume: there must be one'),
+  recover_retries: z
+    .number()
+    .int()
+    .nonnegative()
+    .default(1)
+    .describe('with recover_mode=auto: starts anew after so many deaths of workers'),
   exp_ctrl: expCtrlSchema.prefault({}).describe('length of the run, saving, evaluation'),
 } as const;
 

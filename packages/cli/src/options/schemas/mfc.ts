@@ -24,6 +24,12 @@ export const mfcSchema = z.object({
     .default(null)
     .describe('microbatches: less memory, the same numbers; null: one'),
   parallel: parallelOptions.prefault({}).describe('layout'),
+  device_mesh: z
+    .string()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe('with allocation_mode=manual: devices as NODE[01-02] or NODE01:0,1; null: all'),
 });
 export type MfcOptions = z.infer<typeof mfcSchema>;
 

@@ -1,0 +1,63 @@
+/** The replicas of one rank: communicators of each layout over the world's, weights loaded or left out. */
+import { ConfigError, type Communicator, type Ops, type ParallelGroups } from '@realhf/api';
+import { AdamEngine } from '@realhf/backends';
+import { parallelGroups } from '@realhf/comm';
+import type { Placement } from '@realhf/dataflow';
+
+import { emptyModel, loadModel } from '../experiments/load-model.js';
+import type { ExperimentSpec, RoleSpec } from '../experiments/spec.js';
+import { Replica } from './replica.js';
+
+export interface BuildOptions {
+  readonly spec: ExperimentSpec;
+  readonly placements: readonly Placement[];
+  readonly rank: number;
+  /** Of all ranks; undefined where there is one. */
+  readonly world: Communicator | undefined;
+  readonly ops: Ops;
+  readonly totalSteps: number;
+}
+
+/** In the order of the placements, those of other ranks left out. Every rank of the world must call it. */
+export async function buildReplicas(o: BuildOptions): Promise<Replica[]> {
+  const replicas: Replica[] = [];
+  for (const placement of o.placements) {
+    if (!placement.ranks.includes(o.rank)) continue;
+    const role = o.spec.roles.find((r) => r.role === placement.model.role);
+    if (!role)
+      throw new ConfigError(
+        `a placement is of role '${placement.model.role}'; roles are ${o.spec.roles.map((r) => r.role).join(', ')}`,
+      );
+    replicas.push(await buildReplica(o, placement, role));
+  }
+  return replicas;
+}
+
+async function buildReplica(
+  o: BuildOptions,
+  placement: Placement,
+  role: RoleSpec,
+): Promise<Replica> {
+  const { ops } = o;
+  const groups = groupsOf(o, placement);
+  const { holdsParameters: allocate } = placement;
+  const from = { ...role, role: role.key };
+  const { model, tokenizerDir } = allocate
+    ? await loadModel(ops, from, groups)
+    : await emptyModel(ops, from, groups);
+  const common = { placement, model, tokenizerDir };
+  if (!role.optimizer || !allocate) return new Replica(common);
+  const { optimizer } = role;
+  const trained = new AdamEngine(model, { optimizer, totalSteps: o.totalSteps });
+  return new Replica({ ...common, trained });
+}
+
+function groupsOf({ world }: BuildOptions, { ranks, parallel, model }: Placement): ParallelGroups {
+  if (ranks.length === 1) return { coordinates: { pp: 0, dp: 0, tp: 0 }, tpSize: 1, ppSize: 1 };
+  const group = world?.group(ranks);
+  if (!group)
+    throw new ConfigError(
+      `model ${model.role} needs ranks ${ranks.join(', ')}, this run has ${world?.size ?? 1}`,
+    );
+  return parallelGroups(group, parallel);
+}

@@ -1,0 +1,165 @@
+/**
+ * A worker process: `real worker CONFIG RANK`, started by a run and by nobody else. It opens its device, joins the
+ * world's communicator, builds its replicas, says hello and serves until it is told to exit. It ends at once when its
+ * parent is gone, so that no worker outlives its run.
+ */
+import { readFile } from 'node:fs/promises';
+import { pathToFileURL } from 'node:url';
+
+import { ConfigError, modelKey, type Model, type ModelConfig } from '@realhf/api';
+import { socketCommunicator } from '@realhf/comm/node';
+import { ModelWorker } from '@realhf/dataflow';
+import { registerInterfaces } from '@realhf/model';
+import { writeCheckpointDir } from '@realhf/model/node';
+
+import { roleConfig } from '../experiments/load-model.js';
+import { openOps } from '../experiments/open-ops.js';
+import type { ExperimentSpec } from '../experiments/spec.js';
+import { makeSpec } from '../experiments/specs.js';
+import { buildReplicas } from './build-replicas.js';
+import { WorkerHooks } from './hooks.js';
+import { formatRunKeys, keysVariable, parseRunKeys } from './keys.js';
+import type { RuntimeReply, RuntimeRequest } from './messages.js';
+import { controlKey, openNames, sampleKey, worldPrefix } from './names.js';
+import { SamplePuller, serveSamples } from './sample-plane.js';
+import { loadShards, readParams, saveShards } from './shards.js';
+import { workerConfigSchema, workerName } from './worker-config.js';
+import { connectWorker } from './zmq-worker.js';
+
+/** Serves one run, then ends the process. What start-up throws goes to the log; failures of requests are replies. */
+export async function workerMain(words: readonly string[]): Promise<void> {
+  endWithParent();
+  try {
+    await work(words);
+    process.exit(0);
+  } catch (error) {
+    console.error(error);
+    process.exit(1);
+  }
+}
+
+async function work(words: readonly string[]): Promise<void> {
+  const keys = parseRunKeys(process.env[keysVariable]);
+  // Children of this process, if a user's module starts any, have no use for it.
+  Reflect.deleteProperty(process.env, keysVariable);
+  const [path, rankText] = words;
+  const rank = Number(rankText);
+  if (path === undefined || !Number.isInteger(rank))
+    throw new ConfigError('real worker CONFIG RANK is started by a run, not by hand');
+  const config = workerConfigSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+  const { namePrefix: prefix, startTimeoutMs: timeoutMs } = config;
+  const name = workerName(rank);
+
+  registerInterfaces();
+  for (const module of config.modules) await import(pathToFileURL(module).href);
+  const names = await openNames(config.names);
+  const spec = await makeSpec(config.command, config.options);
+  const { ops } = await openOps({}, spec.config.matmul_precision);
+  console.log(`${name} (process ${process.pid}) on ${ops.adapter}`);
+  const world =
+    config.size === 1
+      ? undefined
+      : await socketCommunicator({
+          rank,
+          size: config.size,
+          nameResolve: names,
+          prefix: worldPrefix(prefix),
+          secret: formatRunKeys(keys),
+          timeoutMs: config.callTimeoutMs,
+        });
+  const { placements, totalSteps } = config;
+  const replicas = await buildReplicas({ spec, placements, rank, world, ops, totalSteps });
+
+  const opened = once(() => spec.openData());
+  const pullers = new SamplePuller(keys, (worker) =>
+    names.wait(sampleKey(prefix, worker), { timeoutMs }),
+  );
+  const flow = new ModelWorker({
+    models: replicas.map((r): Model => ({
+      name: r.placement.model,
+      engine: r.trained ?? r,
+      tokenizer: spec.tokenizer,
+      version: { epoch: 0, epochStep: 0, globalStep: 0 },
+      seed: spec.config.seed,
+    })),
+    ...(config.dataRanks.includes(rank) ? { data: (await opened()).train } : {}),
+    evalData: async function* () {
+      yield* (await opened()).valid ?? [];
+    },
+    hooks: new WorkerHooks({
+      rank,
+      ops,
+      world,
+      placements,
+      replicas,
+      configs: await configsOf(spec),
+      nodeOf: (r) => Math.floor(r / config.gpusPerNode),
+    }),
+    pull: (pull) => pullers.pull(pull),
+  });
+  const samples = await serveSamples(keys, (ids, wanted) => flow.read(ids, wanted));
+  await names.add(sampleKey(prefix, name), samples.address);
+
+  const run = async (request: RuntimeRequest): Promise<RuntimeReply<RuntimeRequest>> => {
+    switch (request.type) {
+      case 'save_shards':
+        await saveShards(request.dir, rank, replicas);
+        return null;
+      case 'load_shards':
+        await loadShards(request.dir, rank, replicas);
+        return null;
+      case 'export': {
+        const replica = replicas.find((r) => r.trained && r.placement.model.role === request.role);
+        if (!replica)
+          throw new ConfigError(`${name} does not train '${request.role}' and can't export it`);
+        await writeCheckpointDir(request.dir, {
+          config: replica.config,
+          getParam: await readParams(request.shards, request.role, replica.config),
+          companionsFrom: replica.tokenizerDir,
+          dtype: spec.config.save.dtype,
+          overwrite: true,
+        });
+        return null;
+      }
+      case 'usage':
+        return {
+          adapter: ops.adapter,
+          deviceBytes: ops.memory().peak,
+          residentBytes: process.memoryUsage.rss(),
+        };
+    }
+  };
+  const address = await names.wait(controlKey(prefix), { timeoutMs });
+  const socket = connectWorker(name, address, keys);
+  console.log(`ready: ${replicas.map((r) => modelKey(r.placement.model)).join(', ')}`);
+  await socket.serve({ flow, run });
+
+  samples.close();
+  await pullers.close();
+  socket.close();
+  await world?.close();
+  await names.close();
+  ops.destroy();
+}
+
+/** Of all roles, from their config.json. */
+async function configsOf(spec: ExperimentSpec): Promise<Map<string, ModelConfig>> {
+  const out = new Map<string, ModelConfig>();
+  for (const { role, options, key, isCritic } of spec.roles)
+    out.set(role, await roleConfig(options, key, isCritic));
+  return out;
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
+}
+
+/** A worker has nothing to save and nobody to tell: it ends hard, whatever the device is doing. */
+function endWithParent(): void {
+  process.on('disconnect', () => {
+    process.kill(process.pid, 'SIGKILL');
+  });
+  // Ctrl-C reaches the whole process group; the master decides what it means.
+  process.on('SIGINT', () => undefined);
+}
