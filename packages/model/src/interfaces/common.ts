@@ -18,7 +18,7 @@ export function trainable(model: Model): TrainEngine {
   return model.engine;
 }
 
-/** Seed of a generate call: a prompt that comes again in a later step draws anew. */
+/** Seed of what a call draws (tokens, dropout): an item that comes again in a later step draws anew. */
 export function samplingSeed(model: Model): number {
   return (model.seed + Math.imul(model.version.globalStep + 1, 0x9e3779b1)) | 0;
 }

@@ -10,7 +10,7 @@ import { z } from 'zod';
 
 import { pairedRewardLoss } from '../losses/paired-rw.js';
 import { assertFinite } from '../ppo/finite.js';
-import { evaluateLoss, trainable } from './common.js';
+import { evaluateLoss, samplingSeed, trainable } from './common.js';
 
 export const pairedRewardOptionsSchema = z.object({
   enable_save: z.boolean().default(true),
@@ -55,6 +55,7 @@ export class PairedRewardInterface implements ModelInterface {
   trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
     return trainable(model).trainBatch(input, pairedRewardLoss, {
       versionSteps: model.version.globalStep,
+      noiseSeed: samplingSeed(model),
       ...call,
     });
   }

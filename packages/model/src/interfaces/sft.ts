@@ -2,12 +2,13 @@
 import type { InterfaceCall, Model, ModelInterface, SequenceSample, Stats } from '@realhf/api';
 
 import { sftLoss } from '../losses/sft.js';
-import { evaluateLoss, trainable } from './common.js';
+import { evaluateLoss, samplingSeed, trainable } from './common.js';
 
 export class SftInterface implements ModelInterface {
   trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
     return trainable(model).trainBatch(input, sftLoss, {
       versionSteps: model.version.globalStep,
+      noiseSeed: samplingSeed(model),
       ...call,
     });
   }

@@ -157,7 +157,7 @@ export class Moe {
         : {}),
       ...sorted,
     });
-    if (statistics && training?.moe) {
+    if (statistics) {
       const sums = work.zeros([numExperts + 1]);
       ops.biasBackward(statistics, sums);
       training.moe.record(this.layer, { probs: sums, ...sorted });
