@@ -29,6 +29,19 @@ export {
   type TensorSource,
   type WeightsFromHfOptions,
 } from './hf/weights.js';
+export {
+  GenerationEngine,
+  type EngineCounts,
+  type GenerationEngineOptions,
+} from './generation/generation-engine.js';
+export { encodeKept, joinKept, keptBits, keptCount, keptOffsets } from './generation/kept-sets.js';
+export type {
+  FinishReason,
+  GeneratedSequence,
+  GenerationRequest,
+  TokenEvent,
+} from './generation/request.js';
+export type { Generation } from './generation/running-sequence.js';
 export { ReaLModel, type ReaLModelOptions } from './real-model.js';
 export { causalRanges, positionsOf } from './transformer/batch.js';
 export { ropeFrequencies, ropeTable } from './transformer/rope-table.js';

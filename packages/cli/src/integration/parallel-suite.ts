@@ -4,7 +4,7 @@
  */
 import type { ForwardOptions, ForwardOutput, Loss, ModelConfig, Parallelism } from '@realhf/api';
 import { AdamEngine, type WebGpuOps } from '@realhf/backends';
-import type { ReaLModel, ReaLModelOptions } from '@realhf/model';
+import { encodeKept, joinKept, type ReaLModel, type ReaLModelOptions } from '@realhf/model';
 import { describe, expect, test } from 'vitest';
 
 import {
@@ -131,11 +131,13 @@ export function parallelSuite(
       const { tokens, cuSeqlens } = batchOf(tokensSample(config, lengths));
       const words = config.vocabSize / 32;
       // Four neighbours of the label: on one shard.
-      const mask = new Uint32Array(tokens.length * words);
+      const bits = new Uint32Array(tokens.length * words);
       for (let t = 0; t + 1 < cuSeqlens.at(-1)!; t++) {
         const next = tokens[t + 1]!;
-        mask[t * words + (next >> 5)] = 0xf << (next & 28);
+        bits[t * words + (next >> 5)] = 0xf << (next & 28);
       }
+      const line = (t: number) => bits.subarray(t * words, (t + 1) * words);
+      const mask = joinKept(Array.from(tokens, (_, t) => encodeKept(line(t), config.vocabSize)));
       const one = makeRanks(ops(), config);
       const many = makeRanks(ops(), config, layout, cut);
       const o = options(config, { mask });

@@ -71,7 +71,7 @@ export async function continueTexts(
   });
   return {
     texts,
-    sample: rollout(input, out, { logitsMask: false, vocabSize: model.config.vocabSize }),
+    sample: rollout(input, out, { logitsMask: false }),
   };
 }
 

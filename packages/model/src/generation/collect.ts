@@ -2,6 +2,7 @@
 import type { GenerateOutput } from '@realhf/api';
 
 import { stateWidth } from './decode-state.js';
+import { encodeKept, joinKept } from './kept-sets.js';
 
 export interface GenerationLogs {
   readonly rows: number;
@@ -18,7 +19,7 @@ export function collectOutput(logs: GenerationLogs): GenerateOutput {
   const words = Math.ceil(vocab / 32);
   const tokens: Int32Array[] = [];
   const logProbs: Float32Array[] = [];
-  const masks: Uint32Array[] = [];
+  const masks: Uint8Array[] = [];
   const noEos: boolean[] = [];
   for (let r = 0; r < rows; r++) {
     // `step` counts the tokens sampled before the sequence finished, EOS included.
@@ -27,10 +28,8 @@ export function collectOutput(logs: GenerationLogs): GenerateOutput {
     tokens.push(Int32Array.from({ length: n }, (_, s) => logs.tokens[s * rows + r]!));
     logProbs.push(Float32Array.from({ length: n }, (_, s) => logs.logProbs[s * rows + r]!));
     if (mask) {
-      const m = new Uint32Array(n * words);
-      for (let s = 0; s < n; s++)
-        m.set(mask.subarray((s * rows + r) * words, (s * rows + r + 1) * words), s * words);
-      masks.push(m);
+      const line = (s: number) => mask.subarray((s * rows + r) * words, (s * rows + r + 1) * words);
+      masks.push(joinKept(Array.from({ length: n }, (_, s) => encodeKept(line(s), vocab))));
     }
   }
   return { tokens, logProbs, noEos, ...(mask ? { masks } : {}) };

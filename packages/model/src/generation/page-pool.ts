@@ -8,7 +8,8 @@ export class PagePool {
   /** Tokens of a page. */
   readonly pageSize: number;
   private readonly owners: Int32Array;
-  /** Pages without owners, the next to be taken first. */
+  /** Pages without owners and content, and those with content, the next to be taken first. */
+  private readonly blank = new Set<number>();
   private readonly idle = new Set<number>();
   /** Content → page, and page → its content. */
   private readonly byContent = new Map<string, number>();
@@ -19,12 +20,12 @@ export class PagePool {
     this.pages = pages;
     this.pageSize = pageSize;
     this.owners = new Int32Array(pages);
-    for (let p = 0; p < pages; p++) this.idle.add(p);
+    for (let p = 0; p < pages; p++) this.blank.add(p);
   }
 
   /** Pages that can be taken. */
   get available(): number {
-    return this.idle.size;
+    return this.blank.size + this.idle.size;
   }
   pagesFor(tokens: number): number {
     return Math.ceil(tokens / this.pageSize);
@@ -50,12 +51,8 @@ export class PagePool {
 
   /** n pages, owned once; undefined if there are not so many. */
   take(n: number): number[] | undefined {
-    if (n > this.idle.size) return undefined;
-    const taken: number[] = [];
-    for (const page of this.idle) {
-      if (taken.length === n) break;
-      taken.push(page);
-    }
+    if (n > this.available) return undefined;
+    const taken = [...this.blank, ...this.idle].slice(0, n);
     for (const page of taken) this.forget(page);
     this.retain(taken);
     return taken;
@@ -65,13 +62,14 @@ export class PagePool {
     for (const page of pages) {
       this.owners[page]!++;
       this.idle.delete(page);
+      this.blank.delete(page);
     }
   }
-  /** Pages without content go first when pages are taken; of a sequence the last go before the first. */
+  /** Of a sequence the last go first when pages are taken. */
   release(pages: readonly number[]): void {
     for (let i = pages.length - 1; i >= 0; i--) {
       const page = pages[i]!;
-      if (--this.owners[page]! === 0) this.idle.add(page);
+      if (--this.owners[page]! === 0) (this.contents.has(page) ? this.idle : this.blank).add(page);
     }
   }
 

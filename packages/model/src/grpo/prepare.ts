@@ -68,10 +68,9 @@ export function prepareGrpo(
     ppo_loss_mask: [mask, 'u8', short],
   };
   const filter = 'packed_logits_mask';
-  if (input.keys.has(filter)) keys[filter] = [input.u32(filter), 'u32', full];
+  if (input.keys.has(filter)) keys[filter] = [input.u8(filter), 'u8', input.seqlens[filter]!];
   const pick = <K extends 0 | 1 | 2>(k: K) =>
     Object.fromEntries(Object.entries(keys).map(([name, v]) => [name, v[k]]));
-  const trailing = (name: string) => (name === filter ? input.trailingShapes[filter]! : []);
   const tokens = count(mask);
   const lengths = full.flat();
   return {
@@ -80,7 +79,7 @@ export function prepareGrpo(
       data: pick(0),
       dtypes: pick(1),
       seqlens: pick(2),
-      trailingShapes: Object.fromEntries(Object.keys(keys).map((k) => [k, trailing(k)])),
+      trailingShapes: Object.fromEntries(Object.keys(keys).map((k) => [k, []])),
     }),
     mask,
     stats: {

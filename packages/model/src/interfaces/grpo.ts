@@ -56,7 +56,6 @@ export class GrpoInterface implements ModelInterface {
     });
     const flat = rollout(prompts, out, {
       logitsMask: logitsMask && !gen.force_no_logits_mask,
-      vocabSize: engine.config.vocabSize,
     });
     return groupItems(flat, input.ids, size);
   }

@@ -55,7 +55,6 @@ export class PpoActorInterface implements ModelInterface {
     });
     return rollout(input, out, {
       logitsMask: logitsMask && !gen.force_no_logits_mask,
-      vocabSize: engine.config.vocabSize,
     });
   }
 

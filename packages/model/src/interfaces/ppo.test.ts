@@ -2,10 +2,11 @@ import { NumericError, SequenceSample, type Loss } from '@realhf/api';
 import { describe, expect, it } from 'vitest';
 
 import { expectClose } from '../losses/test-losses.js';
-import { packRollout, randomRollout } from '../ppo/test-rollouts.js';
+import { encodeKept, joinKept } from '../generation/kept-sets.js';
+import { packRollout, randomRollout, withKeptSets } from '../ppo/test-rollouts.js';
 import { PpoActorInterface, type PpoInterfaceOptions } from './ppo-actor.js';
 import { PpoCriticInterface } from './ppo-critic.js';
-import { modelWith, ScriptedEngine, ScriptedTrainEngine } from './test-engine.js';
+import { modelWith, ScriptedEngine, ScriptedTrainEngine, vocabSize } from './test-engine.js';
 
 const prompts = SequenceSample.fromDefault({
   ids: ['a', 'b'],
@@ -71,7 +72,7 @@ describe('ppo_actor generate', () => {
 describe('ppo_actor: one distribution in generation, reference and training', () => {
   const seqs = randomRollout(2, 3);
   const tokens = seqs.reduce((n, s) => n + s.values.length, 0);
-  const masked = packRollout(seqs, { packed_logits_mask: new Uint32Array(tokens * 2).fill(3) });
+  const masked = withKeptSets(packRollout(seqs), new Uint8Array(tokens), vocabSize);
   const reference = async (options: PpoInterfaceOptions, input: SequenceSample) => {
     const engine = new ScriptedEngine({ logProbs: () => new Float32Array(tokens - 2).fill(-1) });
     const out = await new PpoActorInterface(options).inference(modelWith(engine), input, {
@@ -217,9 +218,11 @@ describe('stats of a PPO step', () => {
   it('actor: P13, the means of the minibatches', async () => {
     const seqs = randomRollout(4, 2);
     const tokens = seqs.reduce((n, s) => n + s.values.length, 0);
-    const input = packRollout(seqs, {
-      packed_logits_mask: new Uint32Array(tokens * 2).map((_, i) => (i % 2 === 0 ? 3 : 0xff)),
-    });
+    const input = withKeptSets(
+      packRollout(seqs),
+      joinKept(Array.from({ length: tokens }, () => encodeKept([3, 0xff], vocabSize))),
+      vocabSize,
+    );
     const engine = new ScriptedTrainEngine({
       stats: (n) => ({
         actor_loss: n,

@@ -1,6 +1,7 @@
 import { SequenceSample } from '@realhf/api';
 import { describe, expect, it } from 'vitest';
 
+import { allKept, encodeKept, joinKept, keptCount, keptOffsets } from '../generation/kept-sets.js';
 import { rollout } from './rollout.js';
 
 const prompts = SequenceSample.fromDefault({
@@ -13,11 +14,10 @@ const out = {
   logProbs: [Float32Array.of(-0.5), Float32Array.of(-1, -2)],
   noEos: [false, true],
 };
-const all = 0xffffffff;
 
 describe('rollout', () => {
   it('puts prompt and answer together, log-probs of prompts 0', () => {
-    const s = rollout(prompts, out, { logitsMask: false, vocabSize: 40 });
+    const s = rollout(prompts, out, { logitsMask: false });
     expect(s.ids).toEqual(['a', 'b']);
     expect(s.lengths('packed_input_ids')).toEqual([3, 3]);
     expect([...s.i32('packed_input_ids')]).toEqual([11, 12, 13, 21, 22, 23]);
@@ -28,34 +28,20 @@ describe('rollout', () => {
     expect([...s.keys]).not.toContain('packed_logits_mask');
   });
 
-  it('puts the mask of a draw on the line of the token before it, ones elsewhere', () => {
-    const masks = [Uint32Array.of(1, 2), Uint32Array.of(3, 4, 5, 6)];
-    const s = rollout(prompts, { ...out, masks }, { logitsMask: true, vocabSize: 40 });
-    expect(s.trailingShapes.packed_logits_mask).toEqual([2]);
-    expect([...s.u32('packed_logits_mask')]).toEqual([
-      all,
-      all,
-      1,
-      2,
-      all,
-      all,
-      3,
-      4,
-      5,
-      6,
-      all,
-      all,
-    ]);
+  it('puts the kept set of a draw on the record of the token before it, all elsewhere', () => {
+    const set = (...words: number[]) => encodeKept(words, 40);
+    const masks = [set(1, 2), joinKept([set(3, 4), set(5, 6)])];
+    const s = rollout(prompts, { ...out, masks }, { logitsMask: true });
+    const bytes = s.u8('packed_logits_mask');
+    expect(s.lengths('packed_logits_mask')).toEqual([2 + masks[0]!.length, 1 + masks[1]!.length]);
+    const offsets = keptOffsets(bytes, 6, 40);
+    const counts = Array.from({ length: 6 }, (_, t) => keptCount(bytes, offsets[t]!, 40));
+    expect(counts).toEqual([40, 2, 40, 3, 4, 40]);
+    expect([...s.slice(1, 2).u8('packed_logits_mask')]).toEqual([...masks[1]!, ...allKept]);
   });
 
   it('defect 12: a rollout where nothing was filtered keeps every token', () => {
-    const s = rollout(prompts, out, { logitsMask: true, vocabSize: 40 });
-    expect([...s.u32('packed_logits_mask')]).toEqual(Array(12).fill(all));
-  });
-
-  it('has one line per token where a word holds the vocabulary', () => {
-    const masks = [Uint32Array.of(7), Uint32Array.of(8, 9)];
-    const s = rollout(prompts, { ...out, masks }, { logitsMask: true, vocabSize: 32 });
-    expect([...s.u32('packed_logits_mask')]).toEqual([all, 7, all, 8, 9, all]);
+    const s = rollout(prompts, out, { logitsMask: true });
+    expect([...s.u8('packed_logits_mask')]).toEqual(Array(6).fill(0));
   });
 });

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { expectClose } from '../losses/test-losses.js';
 import { ppoOptionsSchema, type PpoOptions } from './options.js';
 import { normalizeMasked, preparePpo } from './prepare.js';
-import { packRollout, randomRollout, type RolloutSequence } from './test-rollouts.js';
+import { encodeKept, joinKept } from '../generation/kept-sets.js';
+import { packRollout, randomRollout, withKeptSets, type RolloutSequence } from './test-rollouts.js';
 import { ValueNorm } from './value-norm.js';
 
 const defaults = ppoOptionsSchema.parse({});
@@ -188,11 +189,12 @@ describe('preparePpo', () => {
   });
 
   it('carries packed_logits_mask to the loss', () => {
-    const mask = Uint32Array.from({ length: 8 }, (_, i) => i);
-    const input = packRollout([small()], { packed_logits_mask: mask });
+    const lines = Array.from({ length: small().values.length }, (_, t) => encodeKept([5 + t], 32));
+    const mask = joinKept(lines);
+    const input = withKeptSets(packRollout([small()]), mask, 32);
     const { sample } = preparePpo(input, defaults, 0.1, undefined);
-    expect(sample.u32('packed_logits_mask')).toEqual(mask);
-    expect(sample.trailingShapes.packed_logits_mask).toEqual([2]);
+    expect(sample.u8('packed_logits_mask')).toEqual(mask);
+    expect(sample.lengths('packed_logits_mask')).toEqual([mask.length]);
   });
 });
 

@@ -118,10 +118,10 @@ export function preparePpo(
   };
   if (input.keys.has('packed_logits_mask')) {
     keys.packed_logits_mask = {
-      data: input.u32('packed_logits_mask'),
-      dtype: 'u32',
-      lens: full,
-      trailing: input.trailingShapes.packed_logits_mask!,
+      data: input.u8('packed_logits_mask'),
+      dtype: 'u8',
+      lens: input.seqlens.packed_logits_mask!,
+      trailing: [],
     };
   }
   const pick = <K extends 'data' | 'dtype' | 'lens' | 'trailing'>(k: K) =>

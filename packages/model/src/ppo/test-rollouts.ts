@@ -1,6 +1,7 @@
 /** Random rollouts with everything that a PPO train step reads, ragged and packed. */
 import { SequenceSample, type HostArray } from '@realhf/api';
 
+import { keptOffsets } from '../generation/kept-sets.js';
 import { gaussian, uniform } from '../losses/test-losses.js';
 
 export interface RolloutSequence {
@@ -53,4 +54,28 @@ export function packRollout(
       ...more,
     },
   });
+}
+
+/** The same with kept sets, a record per token. */
+export function withKeptSets(
+  sample: SequenceSample,
+  records: Uint8Array,
+  vocab: number,
+): SequenceSample {
+  const cu = sample.cuSeqlens('packed_input_ids');
+  const offsets = keptOffsets(records, cu.at(-1)!, vocab);
+  const key = 'packed_logits_mask';
+  const lens = Array.from({ length: sample.bs }, (_, s) => [
+    offsets[cu[s + 1]!]! - offsets[cu[s]!]!,
+  ]);
+  sample.update(
+    new SequenceSample({
+      ids: sample.ids,
+      seqlens: { [key]: lens },
+      data: { [key]: records },
+      dtypes: { [key]: 'u8' },
+      trailingShapes: { [key]: [] },
+    }),
+  );
+  return sample;
 }

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { expectClose, uniform } from '../losses/test-losses.js';
-import { packRollout, randomRollout } from './test-rollouts.js';
+import { encodeKept, joinKept } from '../generation/kept-sets.js';
+import { packRollout, randomRollout, withKeptSets } from './test-rollouts.js';
 import { validVocabRatio } from './vocab-ratio.js';
 
 describe('validVocabRatio', () => {
@@ -14,6 +15,11 @@ describe('validVocabRatio', () => {
         const words = Math.ceil(vocab / 32);
         const tokens = seqs.reduce((n, s) => n + s.values.length, 0);
         const bits = Uint32Array.from({ length: tokens * words }, () => u() * 2 ** 32);
+        const records = joinKept(
+          Array.from({ length: tokens }, (_, t) =>
+            encodeKept(bits.subarray(t * words, (t + 1) * words), vocab),
+          ),
+        );
         const mask = Uint8Array.from({ length: tokens - 3 }, () => (u() < 0.5 ? 1 : 0));
         const shares: number[] = [];
         let line = 0;
@@ -28,7 +34,8 @@ describe('validVocabRatio', () => {
           }
         }
         fc.pre(shares.length > 0);
-        const got = validVocabRatio(packRollout(seqs, { packed_logits_mask: bits }), mask, vocab);
+        const sample = withKeptSets(packRollout(seqs), records, vocab);
+        const got = validVocabRatio(sample, mask, vocab);
         expectClose([got!], [shares.reduce((a, b) => a + b, 0) / shares.length], 1e-12);
       }),
       { seed: 1, numRuns: 100 },

@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { windowRanges } from '../generation/decode-state.js';
 import { causalRanges } from './batch.js';
 import { headIndex } from './head-norms.js';
 
@@ -21,27 +20,6 @@ it('key and query ranges say the same pairs: causal, in one sequence, within the
           expect(kvRange[2 * q]! <= k && k < kvRange[2 * q + 1]!).toBe(want);
           expect(qRange[2 * k]! <= q && q < qRange[2 * k + 1]!).toBe(want);
         }
-    }),
-  );
-});
-
-it('decoding attends as many keys as training, in the cache of its sequence', () => {
-  fc.assert(
-    fc.property(lengths, fc.integer({ min: 1, max: 12 }), (ls, window) => {
-      const steps = 5;
-      const cacheLen = Math.max(...ls) + steps + 1;
-      const ranges = windowRanges(cumulative(ls), cacheLen, steps, window);
-      ls.forEach((length, s) => {
-        const { kvRange } = causalRanges(Int32Array.of(0, length + steps), window);
-        for (let step = 0; step < steps; step++) {
-          const at = 2 * (s * steps + step);
-          const [begin, end] = kvRange.subarray(2 * (length + step));
-          expect([...ranges.subarray(at, at + 2)]).toEqual([
-            s * cacheLen + begin!,
-            s * cacheLen + end!,
-          ]);
-        }
-      });
     }),
   );
 });

@@ -11,6 +11,7 @@ import {
   type Tensor,
 } from '@realhf/api';
 
+import { keptOffsets } from '../generation/kept-sets.js';
 import { headName } from './final-norm.js';
 import { gatherColumns, type Shard } from './shard.js';
 import { combineShards, localLabels, maskRows, vocabRows } from './vocab-rows.js';
@@ -89,9 +90,18 @@ export async function actorHead(
   const labelIds = arena.empty([padded], 'i32');
   ops.write(labelIds, mine);
   const words = Math.ceil(vocabLocal / 32);
-  const mask = options.mask ? arena.empty([padded, words], 'u32') : undefined;
-  if (mask && options.mask)
-    ops.write(mask, maskRows(options.mask, rows, config.vocabSize, vocabOffset, vocabLocal));
+  const keptSets = options.mask && {
+    bytes: options.mask,
+    offsets: keptOffsets(options.mask, batch.tokens.length, config.vocabSize),
+    // Bits of one chunk at a time.
+    bits: arena.empty([Math.min(chunk, padded), words], 'u32'),
+  };
+  const maskOf = (begin: number, count: number) => {
+    if (!keptSets) return {};
+    const part = rows.subarray(begin, begin + count);
+    ops.write(keptSets.bits, maskRows(keptSets, part, config.vocabSize, vocabOffset, vocabLocal));
+    return { mask: ops.view(keptSets.bits, 0, [count, words]) };
+  };
   /** logProbs ‖ lse ‖ entropy. */
   const scores = arena.empty([3, padded]);
   const part = (k: number, begin: number, count: number) =>
@@ -105,7 +115,7 @@ export async function actorHead(
     ...(valid < vocabLocal ? { validVocab: valid } : {}),
     lse: part(1, begin, count),
     ...(wantEntropy ? { entropy: part(2, begin, count) } : {}),
-    ...(mask ? { mask: ops.view(mask, begin * words, [count, words]) } : {}),
+    ...maskOf(begin, count),
   });
   const computeLogits = (begin: number, count: number, logits: Tensor) => {
     ops.matmul({ a: ops.view(picked, begin * h, [count, h]), b: w, out: logits, transB: true });

@@ -1,5 +1,7 @@
 /** Which rows an actor head computes, what their labels are, and where their results go. Integers only. */
-import type { ForwardOptions, PackedBatch } from '@realhf/api';
+import type { PackedBatch } from '@realhf/api';
+
+import { keptBits } from '../generation/kept-sets.js';
 
 export interface VocabRows {
   /** u32: token rows t whose next token is scored. */
@@ -45,25 +47,19 @@ export function localLabels(
   );
 }
 
-/** Words of the kept-token bitmask of these rows, cut to the vocabulary shard; bits of tokens that don't exist are 0. */
+/** Bits of the tokens that a piece of the vocabulary keeps of these rows' distributions; those of padding are 0. */
 export function maskRows(
-  mask: NonNullable<ForwardOptions['mask']>,
+  kept: { readonly bytes: Uint8Array; readonly offsets: Uint32Array },
   rows: Uint32Array,
   vocab: number,
   vocabOffset: number,
   vocabLocal: number,
 ): Uint32Array {
-  const words = Math.ceil(vocab / 32);
-  const local = Math.ceil(vocabLocal / 32);
-  const first = Math.floor(vocabOffset / 32);
-  const shift = vocabOffset % 32;
-  const out = new Uint32Array(rows.length * local);
-  const word = (t: number, w: number) => (w < words ? mask[t * words + w]! : 0);
+  const words = Math.ceil(vocabLocal / 32);
+  const range = { begin: vocabOffset, end: vocabOffset + vocabLocal, vocab };
+  const out = new Uint32Array(rows.length * words);
   rows.forEach((t, i) => {
-    for (let w = 0; w < local; w++) {
-      const low = word(t, first + w) >>> shift;
-      out[i * local + w] = shift === 0 ? low : low | (word(t, first + w + 1) << (32 - shift));
-    }
+    keptBits(kept.bytes, kept.offsets[t]!, range, out, i * words);
   });
   return out;
 }
