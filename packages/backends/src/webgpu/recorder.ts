@@ -1,6 +1,6 @@
 /**
  * Recorder: turns kernel launches into few submits. Dispatches share one pass; params go to slots of one uniform
- * buffer (dynamic offsets) that is written once per submit; pipelines and bind groups are cached.
+ * buffer that is written once per submit; pipelines and bind groups are cached.
  */
 import { DeviceError, type DType, type HostArray, type Tensor } from '@realhf/api';
 
@@ -12,6 +12,8 @@ import { supportsF16Matmul } from './subgroup-matrix.js';
 
 const slotBytes = 256;
 const slots = 4096;
+/** A GPU works on these while the next are recorded. */
+const gpuDispatchesPerSubmit = 256;
 
 interface Compiled {
   readonly pipeline: GPUComputePipeline;
@@ -54,8 +56,11 @@ export class Recorder {
   private readonly paramView = new DataView(this.paramData);
   private readonly paramBuffer: GPUBuffer;
   private readonly paramLayout: GPUBindGroupLayout;
-  private readonly paramGroup: GPUBindGroup;
+  /** One for each slot: a dynamic offset costs twice as much as another group. */
+  private readonly paramGroups: GPUBindGroup[] = [];
+  private readonly dispatchesPerSubmit: number;
   private usedSlots = 0;
+  private unsubmitted = 0;
   private serial = 1;
   private encoder: GPUCommandEncoder | undefined;
   private pass: GPUComputePassEncoder | undefined;
@@ -69,6 +74,7 @@ export class Recorder {
     this.device = device;
     this.adapter = options.adapter;
     this.isCpu = options.isCpu;
+    this.dispatchesPerSubmit = this.isCpu ? Infinity : gpuDispatchesPerSubmit;
     this.f16Matmul =
       options.matmulPrecision === 'f16' && supportsF16Matmul(device, options.adapterInfo);
     this.pool = new BufferPool(device, (e) => (this.failure ??= e));
@@ -77,17 +83,7 @@ export class Recorder {
       usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
     });
     this.paramLayout = device.createBindGroupLayout({
-      entries: [
-        {
-          binding: 0,
-          visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: 'uniform', hasDynamicOffset: true, minBindingSize: 0 },
-        },
-      ],
-    });
-    this.paramGroup = device.createBindGroup({
-      layout: this.paramLayout,
-      entries: [{ binding: 0, resource: { buffer: this.paramBuffer, size: slotBytes } }],
+      entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'uniform' } }],
     });
     device.addEventListener('uncapturederror', (event) => {
       // Else Dawn prints it to stderr too.
@@ -222,11 +218,11 @@ export class Recorder {
     grid: readonly [number, number, number],
   ): void {
     const compiled = this.compile(kernel, constants);
-    if (this.usedSlots === slots) this.flush();
-    const offset = this.usedSlots * slotBytes;
+    if (this.usedSlots === slots || this.unsubmitted >= this.dispatchesPerSubmit) this.flush();
+    const slot = this.usedSlots;
     const hasParams = Object.keys(kernel.params).length > 0;
     if (hasParams) {
-      writeParams(kernel, params, this.paramView, offset);
+      writeParams(kernel, params, this.paramView, slot * slotBytes);
       this.usedSlots++;
     }
     let key = `${compiled.id}`;
@@ -262,9 +258,22 @@ export class Recorder {
       this.lastPipeline = compiled.id;
     }
     this.pass.setBindGroup(0, group);
-    if (hasParams) this.pass.setBindGroup(1, this.paramGroup, [offset]);
-    this.pass.dispatchWorkgroups(...grid);
+    if (hasParams) this.pass.setBindGroup(1, this.paramGroup(slot));
+    this.pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.counts.dispatches++;
+    this.unsubmitted++;
+  }
+
+  private paramGroup(slot: number): GPUBindGroup {
+    return (this.paramGroups[slot] ??= this.device.createBindGroup({
+      layout: this.paramLayout,
+      entries: [
+        {
+          binding: 0,
+          resource: { buffer: this.paramBuffer, offset: slot * slotBytes, size: slotBytes },
+        },
+      ],
+    }));
   }
 
   private endPass(): void {
@@ -286,6 +295,7 @@ export class Recorder {
     this.device.queue.submit([this.encoder.finish()]);
     this.encoder = undefined;
     this.usedSlots = 0;
+    this.unsubmitted = 0;
     this.serial++;
     this.counts.submits++;
   }

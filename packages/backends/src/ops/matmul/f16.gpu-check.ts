@@ -308,7 +308,7 @@ async function timeDecoding(m: number, n: number, k: number): Promise<void> {
     const s = await seconds(() => {
       f16Run({ tile })({ a, b: weights[turn++ % weights.length]!, out, transB: true });
     });
-    const name = `${f16Name(tile)} subs ${tile.subsM}×${tile.subsN} bk ${tile.bk} depth ${tile.depth}`;
+    const name = `${f16Name(tile)} subs ${tile.subsM}×${tile.subsN} bk ${tile.bk}`;
     const rate = `${((2 * n * k) / s / 1e9).toFixed(0)} GB/s of weights`;
     console.log(`  ${name.padEnd(36)} ${(s * 1e6).toFixed(1).padStart(8)} µs  ${rate}`);
   }

@@ -11,34 +11,39 @@ import { defineKernel } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
 import { reduceColumns } from '../bias/bias.js';
 import convertSource from './f16-convert.wgsl';
+import edgeSource from './f16-edge.wgsl';
+import emulatedEdge from './f16-emulated-edge.wgsl';
+import emulatedWhole from './f16-emulated-whole.wgsl';
 import emulatedSource from './f16-emulated.wgsl';
+import matricesEdge from './f16-matrices-edge.wgsl';
+import matricesWhole from './f16-matrices-whole.wgsl';
 import matricesSource from './f16-matrices.wgsl';
+import outVec4 from './f16-out-vec4.wgsl';
+import outAny from './f16-out.wgsl';
 import { paddedK, panelsOf, type Panels } from './f16-pack.js';
 import { largestOf } from './f16-largest.js';
+import wholeSource from './f16-whole.wgsl';
 import tileSource from './f16.wgsl';
-import outScalar from './out-scalar.wgsl';
-import outVec4 from './out-vec4.wgsl';
 import type { MatmulProblem } from './problem.js';
 
-/** Subgroups along m and n, 16×16 matrices of each, k at a time, steps that operands are fetched ahead. */
+/** Subgroups along m and n, 16×16 matrices of each, k at a time. */
 export interface F16Tile {
   readonly subsM: 1 | 2 | 4;
   readonly subsN: 1 | 2 | 4;
   readonly tm: 1 | 2 | 4;
   readonly tn: 1 | 2 | 4;
   readonly bk: 32 | 64 | 128;
-  readonly depth: 1 | 2;
 }
 
-const large: F16Tile = { subsM: 2, subsN: 2, tm: 4, tn: 4, bk: 32, depth: 1 };
+const large: F16Tile = { subsM: 2, subsN: 2, tm: 4, tn: 4, bk: 32 };
 /** 128×128, 64×64, 64×32, 64×16, 16×64, 16×16. */
 export const f16Tiles: readonly F16Tile[] = [
   large,
-  { subsM: 2, subsN: 2, tm: 2, tn: 2, bk: 64, depth: 1 },
-  { subsM: 2, subsN: 2, tm: 2, tn: 1, bk: 64, depth: 1 },
-  { subsM: 4, subsN: 1, tm: 1, tn: 1, bk: 64, depth: 1 },
-  { subsM: 1, subsN: 4, tm: 1, tn: 1, bk: 64, depth: 1 },
-  { subsM: 1, subsN: 1, tm: 1, tn: 1, bk: 64, depth: 1 },
+  { subsM: 2, subsN: 2, tm: 2, tn: 2, bk: 64 },
+  { subsM: 2, subsN: 2, tm: 2, tn: 1, bk: 64 },
+  { subsM: 4, subsN: 1, tm: 1, tn: 1, bk: 64 },
+  { subsM: 1, subsN: 4, tm: 1, tn: 1, bk: 64 },
+  { subsM: 1, subsN: 1, tm: 1, tn: 1, bk: 64 },
 ];
 /** Workgroups that fill the card (an H100 has 132 multiprocessors). */
 const enough = 128;
@@ -50,44 +55,66 @@ const params = {
   a_panels: 'u32',
   b_panels: 'u32',
   chunk: 'u32',
+  first_x: 'u32',
+  first_y: 'u32',
   accumulate: 'u32',
   has_bias: 'u32',
 } as const;
-const constants = ({ subsM, subsN, tm, tn, bk, depth }: F16Tile, scaled: boolean) => ({
+const constants = ({ subsM, subsN, tm, tn, bk }: F16Tile, scaled: boolean) => ({
   SUBS_M: subsM,
   SUBS_N: subsN,
   TM: tm,
   TN: tn,
   BK: bk,
-  DEPTH: depth,
   SCALED: scaled ? 1 : 0,
 });
 const variants = f16Tiles.flatMap((tile) => [constants(tile, false), constants(tile, true)]);
-/** Of two: out by element, by vec4. */
-const products = (name: string, matrices: string, enables: readonly string[]) =>
-  [outScalar, outVec4].map((out, i) =>
+/** `whole`: tiles that lie within out, n a multiple of 4, no bias. `edge`: any. Both give the same bits. */
+function products(
+  name: string,
+  matrices: string,
+  ends: { readonly whole: string; readonly edge: string },
+  enables: readonly string[],
+) {
+  const product = (kind: 'whole' | 'edge', out: string, sums: string) =>
     defineKernel({
-      name: `${name}_${i}`,
-      source: [out, convertSource, tileSource, matrices].join('\n'),
+      name: `${name}_${kind}`,
+      source: [out, convertSource, matrices, sums, tileSource, ends[kind]].join('\n'),
       entry: 'main',
       params,
       access: ['read_write', 'read', 'read', 'read', 'read'],
       variants,
       enables,
-    }),
-  );
-const kernels = products('matmul_f16', matricesSource, [
-  'f16',
-  'subgroups',
-  'chromium_experimental_subgroup_matrix',
-]);
+    });
+  return {
+    whole: product('whole', outVec4, wholeSource),
+    edge: product('edge', outAny, edgeSource),
+  };
+}
+const kernels = products(
+  'matmul_f16',
+  matricesSource,
+  { whole: matricesWhole, edge: matricesEdge },
+  ['f16', 'subgroups', 'chromium_experimental_subgroup_matrix'],
+);
 /** For tests on adapters with f16 alone. */
-const emulatedKernels = products('matmul_f16_emulated', emulatedSource, ['f16']);
+const emulatedKernels = products(
+  'matmul_f16_emulated',
+  emulatedSource,
+  { whole: emulatedWhole, edge: emulatedEdge },
+  ['f16'],
+);
 
 const tilesOf = (p: MatmulProblem, { subsM, subsN, tm, tn }: F16Tile): [number, number] => [
   Math.ceil(p.n / (16 * subsN * tn)),
   Math.ceil(p.m / (16 * subsM * tm)),
 ];
+
+/** Tiles in one direction. */
+interface Span {
+  readonly first: number;
+  readonly count: number;
+}
 
 /** How one product is computed. */
 export interface F16Plan {
@@ -139,24 +166,38 @@ function launch(
   const chunk = paddedK(Math.ceil(k / splitsOf(args, p)));
   const parts = Math.ceil(k / chunk);
   const out = parts === 1 ? args.out : r.alloc([parts, p.m, p.n]);
-  const [x, y] = tilesOf(p, plan.tile);
-  r.run(
-    (plan.emulated ? emulatedKernels : kernels)[p.n % 4 === 0 ? 1 : 0]!,
-    constants(plan.tile, scaled),
-    // Without a bias its binding holds another operand, unread.
-    [out, a.tensor, b.tensor, args.bias ?? b.tensor, largest],
-    {
-      m: p.m,
-      n: p.n,
-      k_padded: k,
-      a_panels: a.count,
-      b_panels: b.count,
-      chunk,
-      accumulate: args.accumulate && parts === 1 ? 1 : 0,
-      has_bias: args.bias ? 1 : 0,
-    },
-    [x, y, parts],
-  );
+  const { whole, edge } = plan.emulated ? emulatedKernels : kernels;
+  const [across, down] = tilesOf(p, plan.tile);
+  const run = (kernel: typeof whole, x: Span, y: Span) => {
+    if (x.count === 0 || y.count === 0) return;
+    r.run(
+      kernel,
+      constants(plan.tile, scaled),
+      // Without a bias its binding holds another operand, unread.
+      [out, a.tensor, b.tensor, args.bias ?? b.tensor, largest],
+      {
+        m: p.m,
+        n: p.n,
+        k_padded: k,
+        a_panels: a.count,
+        b_panels: b.count,
+        chunk,
+        first_x: x.first,
+        first_y: y.first,
+        accumulate: args.accumulate && parts === 1 ? 1 : 0,
+        has_bias: args.bias ? 1 : 0,
+      },
+      [x.count, y.count, parts],
+    );
+  };
+  // Tiles over the edge of out take a dispatch of their own, or two.
+  const direct = !args.bias && p.n % 4 === 0;
+  const wholeX = direct ? Math.floor(p.n / (16 * plan.tile.subsN * plan.tile.tn)) : 0;
+  const wholeY = direct ? Math.floor(p.m / (16 * plan.tile.subsM * plan.tile.tm)) : 0;
+  const all = { first: 0, count: across };
+  run(whole, { first: 0, count: wholeX }, { first: 0, count: wholeY });
+  run(edge, { first: wholeX, count: across - wholeX }, { first: 0, count: wholeY });
+  run(edge, all, { first: wholeY, count: down - wholeY });
   if (parts > 1) {
     reduceColumns(r, out, 0, parts, args.out);
     r.free(out);

@@ -1,9 +1,9 @@
 // Matrix product with f16 operands and f32 sums: subgroups of 32 multiply 16×16×16 matrices. A workgroup of SUBS_M·SUBS_N
-// subgroups, TM×TN matrices each, makes BM×BN of out. Operands come from f16-pack-*.wgsl: panels of 64 rows of a (columns
-// of b), in each of them k by k, so that BK k of a tile lie in one piece. They pass through workgroup memory and are
-// fetched DEPTH steps ahead. Every element of out is one chain of additions over ascending runs of 16 k, whatever the
-// tile. Sums are named, because arrays of matrices cost a tenth. The entry point and what a matrix is are in
-// f16-matrices.wgsl.
+// subgroups, TM×TN matrices each, makes BM×BN of out. Operands come from f16-pack.wgsl: panels of 64 rows of a (columns of
+// b), in each of them k by k, so that BK k of a tile lie in one piece. They pass through workgroup memory and are fetched a
+// step ahead. Every element of out is one chain of additions over ascending runs of 16 k, whatever the tile. Sums and
+// fetched vectors are named, because arrays of them cost a tenth or more. What a matrix is says f16-matrices.wgsl, where
+// sums begin and end f16-whole.wgsl or f16-edge.wgsl.
 const BM = SUBS_M * TM * 16u;
 const BN = SUBS_N * TN * 16u;
 const T = SUBS_M * SUBS_N * 32u;
@@ -12,27 +12,12 @@ const A_LD = (BM + 8u) / 4u;
 const B_LD = (BN + 8u) / 4u;
 var<workgroup> tile_a: array<vec4<f16>, BK * A_LD>;
 var<workgroup> tile_b: array<vec4<f16>, BK * B_LD>;
-// A row of matrices a subgroup, on the way to out.
-const PATCH_LD = TN * 16u + 4u;
-var<workgroup> patches: array<f32, SUBS_M * SUBS_N * 16u * PATCH_LD>;
 
 @group(0) @binding(1) var<storage, read> a: array<vec4u>;
 @group(0) @binding(2) var<storage, read> b: array<vec4u>;
 @group(0) @binding(4) var<storage, read> largest: array<u32>;
 
-// A thread's share of a tile: vectors of 8 f16.
-struct Strip {
-  v0: vec4u,
-  v1: vec4u,
-  v2: vec4u,
-  v3: vec4u,
-  v4: vec4u,
-  v5: vec4u,
-  v6: vec4u,
-  v7: vec4u,
-}
-
-// Vectors of a tile's panel at one k; vectors of a thread, and how many of them are of one panel; k between them.
+// Vectors of 8 f16: of a tile's panel at one k; of a thread, and how many of them are of one panel; k between these.
 const A_WIDE = min(BM, 64u) / 8u;
 const B_WIDE = min(BN, 64u) / 8u;
 const A_VECTORS = BM * BK / 8u / T;
@@ -42,135 +27,44 @@ const B_EACH = B_WIDE * BK / T;
 const A_STEP = T / A_WIDE;
 const B_STEP = T / B_WIDE;
 
-// Where a thread's first vector is, and how far the next panel lies (0 past the last one: what comes of it is not stored).
-fn first_vector(x0: u32, panels: u32, wide: u32, t: u32) -> u32 {
-  return ((x0 / 64u) * params.k_padded + t / wide) * 8u + x0 % 64u / 8u + t % wide;
+// A thread's first vector of the tile that starts at row or column x0.
+fn first_vector(x0: u32, wide: u32, t: u32) -> u32 {
+  return (x0 / 64u * params.k_padded + t / wide) * 8u + x0 % 64u / 8u + t % wide;
 }
 
-fn panel_gap(x0: u32, panels: u32) -> u32 {
-  return select(0u, params.k_padded * 8u, x0 / 64u + 1u < panels);
-}
+// How far the next panel lies: 0 past the last one (what comes of it is not stored).
+fn panel_gap(x0: u32, panels: u32) -> u32 { return select(0u, params.k_padded * 8u, x0 / 64u + 1u < panels); }
 
-fn fetch_a(at: u32, gap: u32) -> Strip {
-  var s = Strip();
-  s.v0 = a[at];
-  if (A_VECTORS >= 2u) { s.v1 = a[at + 1u / A_EACH * gap + 1u % A_EACH * A_STEP * 8u]; }
-  if (A_VECTORS >= 4u) {
-    s.v2 = a[at + 2u / A_EACH * gap + 2u % A_EACH * A_STEP * 8u];
-    s.v3 = a[at + 3u / A_EACH * gap + 3u % A_EACH * A_STEP * 8u];
-  }
-  if (A_VECTORS == 8u) {
-    s.v4 = a[at + 4u / A_EACH * gap + 4u % A_EACH * A_STEP * 8u];
-    s.v5 = a[at + 5u / A_EACH * gap + 5u % A_EACH * A_STEP * 8u];
-    s.v6 = a[at + 6u / A_EACH * gap + 6u % A_EACH * A_STEP * 8u];
-    s.v7 = a[at + 7u / A_EACH * gap + 7u % A_EACH * A_STEP * 8u];
-  }
-  return s;
-}
-
-fn fetch_b(at: u32, gap: u32) -> Strip {
-  var s = Strip();
-  s.v0 = b[at];
-  if (B_VECTORS >= 2u) { s.v1 = b[at + 1u / B_EACH * gap + 1u % B_EACH * B_STEP * 8u]; }
-  if (B_VECTORS >= 4u) {
-    s.v2 = b[at + 2u / B_EACH * gap + 2u % B_EACH * B_STEP * 8u];
-    s.v3 = b[at + 3u / B_EACH * gap + 3u % B_EACH * B_STEP * 8u];
-  }
-  if (B_VECTORS == 8u) {
-    s.v4 = b[at + 4u / B_EACH * gap + 4u % B_EACH * B_STEP * 8u];
-    s.v5 = b[at + 5u / B_EACH * gap + 5u % B_EACH * B_STEP * 8u];
-    s.v6 = b[at + 6u / B_EACH * gap + 6u % B_EACH * B_STEP * 8u];
-    s.v7 = b[at + 7u / B_EACH * gap + 7u % B_EACH * B_STEP * 8u];
-  }
-  return s;
-}
-
-fn low4(v: vec4u) -> vec4<f16> { return vec4<f16>(bitcast<vec2<f16>>(v.x), bitcast<vec2<f16>>(v.y)); }
-fn high4(v: vec4u) -> vec4<f16> { return vec4<f16>(bitcast<vec2<f16>>(v.z), bitcast<vec2<f16>>(v.w)); }
+fn a_at(n: u32, gap: u32) -> u32 { return n / A_EACH * gap + n % A_EACH * A_STEP * 8u; }
+fn b_at(n: u32, gap: u32) -> u32 { return n / B_EACH * gap + n % B_EACH * B_STEP * 8u; }
 
 fn put_a(at: u32, n: u32, v: vec4u) {
   let to = at + n / A_EACH * 16u + n % A_EACH * A_STEP * A_LD;
-  tile_a[to] = low4(v);
-  tile_a[to + 1u] = high4(v);
+  tile_a[to] = vec4<f16>(bitcast<vec2<f16>>(v.x), bitcast<vec2<f16>>(v.y));
+  tile_a[to + 1u] = vec4<f16>(bitcast<vec2<f16>>(v.z), bitcast<vec2<f16>>(v.w));
 }
 
 fn put_b(at: u32, n: u32, v: vec4u) {
   let to = at + n / B_EACH * 16u + n % B_EACH * B_STEP * B_LD;
-  tile_b[to] = low4(v);
-  tile_b[to + 1u] = high4(v);
-}
-
-fn stage_a(s: Strip, t: u32) {
-  let at = t / A_WIDE * A_LD + t % A_WIDE * 2u;
-  put_a(at, 0u, s.v0);
-  if (A_VECTORS >= 2u) { put_a(at, 1u, s.v1); }
-  if (A_VECTORS >= 4u) {
-    put_a(at, 2u, s.v2);
-    put_a(at, 3u, s.v3);
-  }
-  if (A_VECTORS == 8u) {
-    put_a(at, 4u, s.v4);
-    put_a(at, 5u, s.v5);
-    put_a(at, 6u, s.v6);
-    put_a(at, 7u, s.v7);
-  }
-}
-
-fn stage_b(s: Strip, t: u32) {
-  let at = t / B_WIDE * B_LD + t % B_WIDE * 2u;
-  put_b(at, 0u, s.v0);
-  if (B_VECTORS >= 2u) { put_b(at, 1u, s.v1); }
-  if (B_VECTORS >= 4u) {
-    put_b(at, 2u, s.v2);
-    put_b(at, 3u, s.v3);
-  }
-  if (B_VECTORS == 8u) {
-    put_b(at, 4u, s.v4);
-    put_b(at, 5u, s.v5);
-    put_b(at, 6u, s.v6);
-    put_b(at, 7u, s.v7);
-  }
-}
-
-// A patch to rows i …, columns j … of out.
-fn put_patch(i: u32, j: u32, subgroup: u32, lane: u32, down: f32) {
-  for (var id = lane; id < 64u * TN; id += 32u) {
-    let r = id / (4u * TN);
-    let c = id % (4u * TN) * 4u;
-    let at = subgroup * 16u * PATCH_LD + r * PATCH_LD + c;
-    store(i + r, j + c, vec4f(patches[at], patches[at + 1u], patches[at + 2u], patches[at + 3u]) * down);
-  }
-}
-
-// TN matrices of 16 rows from row i, column j on. `whole`: nothing is past the edge, nothing to add.
-fn put_row(whole: bool, s0: Sum, s1: Sum, s2: Sum, s3: Sum, i: u32, j: u32, subgroup: u32, lane: u32, down: f32) {
-  if (whole) {
-    store_sum(s0, i, j, lane, down);
-    if (TN >= 2u) { store_sum(s1, i, j + 16u, lane, down); }
-    if (TN == 4u) {
-      store_sum(s2, i, j + 32u, lane, down);
-      store_sum(s3, i, j + 48u, lane, down);
-    }
-    return;
-  }
-  let base = subgroup * 16u * PATCH_LD;
-  workgroupBarrier();
-  spill(s0, base);
-  if (TN >= 2u) { spill(s1, base + 16u); }
-  if (TN == 4u) {
-    spill(s2, base + 32u);
-    spill(s3, base + 48u);
-  }
-  workgroupBarrier();
-  put_patch(i, j, subgroup, lane, down);
+  tile_b[to] = vec4<f16>(bitcast<vec2<f16>>(v.x), bitcast<vec2<f16>>(v.y));
+  tile_b[to + 1u] = vec4<f16>(bitcast<vec2<f16>>(v.z), bitcast<vec2<f16>>(v.w));
 }
 
 // group: tile along n and m, run of k; t: invocation of the workgroup; lane: invocation of the subgroup.
 fn tile(group: vec3u, t: u32, subgroup: u32, lane: u32) {
-  let i0 = group.y * BM;
-  let j0 = group.x * BN;
+  let i0 = (group.y + params.first_y) * BM;
+  let j0 = (group.x + params.first_x) * BN;
   let si = subgroup / SUBS_N * TM * 16u;
   let sj = subgroup % SUBS_N * TN * 16u;
+  let i = i0 + si;
+  let j = j0 + sj;
+  out_base = group.z * params.m * params.n;
+  var up = 1.0;
+  var down = 1.0;
+  if (SCALED == 1u) {
+    up = scale_up(largest[0]);
+    down = scale_down(largest[0]);
+  }
   var c00 = Sum();
   var c01 = Sum();
   var c02 = Sum();
@@ -187,92 +81,189 @@ fn tile(group: vec3u, t: u32, subgroup: u32, lane: u32) {
   var c31 = Sum();
   var c32 = Sum();
   var c33 = Sum();
+  if (params.accumulate != 0u) {
+    c00 = start(i + 0u, j + 0u, subgroup, lane, up);
+    if (TN >= 2u) { c01 = start(i + 0u, j + 16u, subgroup, lane, up); }
+    if (TN == 4u) { c02 = start(i + 0u, j + 32u, subgroup, lane, up); }
+    if (TN == 4u) { c03 = start(i + 0u, j + 48u, subgroup, lane, up); }
+    if (TM >= 2u) { c10 = start(i + 16u, j + 0u, subgroup, lane, up); }
+    if (TM >= 2u && TN >= 2u) { c11 = start(i + 16u, j + 16u, subgroup, lane, up); }
+    if (TM >= 2u && TN == 4u) { c12 = start(i + 16u, j + 32u, subgroup, lane, up); }
+    if (TM >= 2u && TN == 4u) { c13 = start(i + 16u, j + 48u, subgroup, lane, up); }
+    if (TM == 4u) { c20 = start(i + 32u, j + 0u, subgroup, lane, up); }
+    if (TM == 4u && TN >= 2u) { c21 = start(i + 32u, j + 16u, subgroup, lane, up); }
+    if (TM == 4u && TN == 4u) { c22 = start(i + 32u, j + 32u, subgroup, lane, up); }
+    if (TM == 4u && TN == 4u) { c23 = start(i + 32u, j + 48u, subgroup, lane, up); }
+    if (TM == 4u) { c30 = start(i + 48u, j + 0u, subgroup, lane, up); }
+    if (TM == 4u && TN >= 2u) { c31 = start(i + 48u, j + 16u, subgroup, lane, up); }
+    if (TM == 4u && TN == 4u) { c32 = start(i + 48u, j + 32u, subgroup, lane, up); }
+    if (TM == 4u && TN == 4u) { c33 = start(i + 48u, j + 48u, subgroup, lane, up); }
+  }
   let begin = group.z * params.chunk;
   let end = min(params.k_padded, begin + params.chunk);
   let a_gap = panel_gap(i0, params.a_panels);
   let b_gap = panel_gap(j0, params.b_panels);
-  let a_at = first_vector(i0, params.a_panels, A_WIDE, t);
-  let b_at = first_vector(j0, params.b_panels, B_WIDE, t);
-  let last = end - BK;
-  var next_a = fetch_a(a_at + begin * 8u, a_gap);
-  var next_b = fetch_b(b_at + begin * 8u, b_gap);
-  var after_a = next_a;
-  var after_b = next_b;
-  if (DEPTH == 2u) {
-    let k1 = min(begin + BK, last);
-    after_a = fetch_a(a_at + k1 * 8u, a_gap);
-    after_b = fetch_b(b_at + k1 * 8u, b_gap);
+  let to_a = t / A_WIDE * A_LD + t % A_WIDE * 2u;
+  let to_b = t / B_WIDE * B_LD + t % B_WIDE * 2u;
+  let from_a = first_vector(i0, A_WIDE, t);
+  let from_b = first_vector(j0, B_WIDE, t);
+  var at_a = from_a + begin * 8u;
+  var at_b = from_b + begin * 8u;
+  var a0 = vec4u();
+  var a1 = vec4u();
+  var a2 = vec4u();
+  var a3 = vec4u();
+  var a4 = vec4u();
+  var a5 = vec4u();
+  var a6 = vec4u();
+  var a7 = vec4u();
+  var b0 = vec4u();
+  var b1 = vec4u();
+  var b2 = vec4u();
+  var b3 = vec4u();
+  var b4 = vec4u();
+  var b5 = vec4u();
+  var b6 = vec4u();
+  var b7 = vec4u();
+  a0 = a[at_a + a_at(0u, a_gap)];
+  if (A_VECTORS >= 2u) { a1 = a[at_a + a_at(1u, a_gap)]; }
+  if (A_VECTORS >= 4u) {
+    a2 = a[at_a + a_at(2u, a_gap)];
+    a3 = a[at_a + a_at(3u, a_gap)];
+  }
+  if (A_VECTORS == 8u) {
+    a4 = a[at_a + a_at(4u, a_gap)];
+    a5 = a[at_a + a_at(5u, a_gap)];
+    a6 = a[at_a + a_at(6u, a_gap)];
+    a7 = a[at_a + a_at(7u, a_gap)];
+  }
+  b0 = b[at_b + b_at(0u, b_gap)];
+  if (B_VECTORS >= 2u) { b1 = b[at_b + b_at(1u, b_gap)]; }
+  if (B_VECTORS >= 4u) {
+    b2 = b[at_b + b_at(2u, b_gap)];
+    b3 = b[at_b + b_at(3u, b_gap)];
+  }
+  if (B_VECTORS == 8u) {
+    b4 = b[at_b + b_at(4u, b_gap)];
+    b5 = b[at_b + b_at(5u, b_gap)];
+    b6 = b[at_b + b_at(6u, b_gap)];
+    b7 = b[at_b + b_at(7u, b_gap)];
   }
   for (var k0 = begin; k0 < end; k0 += BK) {
     workgroupBarrier();
-    stage_a(next_a, t);
-    stage_b(next_b, t);
+    put_a(to_a, 0u, a0);
+    if (A_VECTORS >= 2u) { put_a(to_a, 1u, a1); }
+    if (A_VECTORS >= 4u) {
+      put_a(to_a, 2u, a2);
+      put_a(to_a, 3u, a3);
+    }
+    if (A_VECTORS == 8u) {
+      put_a(to_a, 4u, a4);
+      put_a(to_a, 5u, a5);
+      put_a(to_a, 6u, a6);
+      put_a(to_a, 7u, a7);
+    }
+    put_b(to_b, 0u, b0);
+    if (B_VECTORS >= 2u) { put_b(to_b, 1u, b1); }
+    if (B_VECTORS >= 4u) {
+      put_b(to_b, 2u, b2);
+      put_b(to_b, 3u, b3);
+    }
+    if (B_VECTORS == 8u) {
+      put_b(to_b, 4u, b4);
+      put_b(to_b, 5u, b5);
+      put_b(to_b, 6u, b6);
+      put_b(to_b, 7u, b7);
+    }
     workgroupBarrier();
     // The last tile is fetched again at the end: cheaper than a branch.
-    let k1 = min(k0 + DEPTH * BK, last);
-    if (DEPTH == 2u) {
-      next_a = after_a;
-      next_b = after_b;
-      after_a = fetch_a(a_at + k1 * 8u, a_gap);
-      after_b = fetch_b(b_at + k1 * 8u, b_gap);
-    } else {
-      next_a = fetch_a(a_at + k1 * 8u, a_gap);
-      next_b = fetch_b(b_at + k1 * 8u, b_gap);
+    let k1 = min(k0 + BK, end - BK);
+    at_a = from_a + k1 * 8u;
+    at_b = from_b + k1 * 8u;
+    a0 = a[at_a + a_at(0u, a_gap)];
+    if (A_VECTORS >= 2u) { a1 = a[at_a + a_at(1u, a_gap)]; }
+    if (A_VECTORS >= 4u) {
+      a2 = a[at_a + a_at(2u, a_gap)];
+      a3 = a[at_a + a_at(3u, a_gap)];
+    }
+    if (A_VECTORS == 8u) {
+      a4 = a[at_a + a_at(4u, a_gap)];
+      a5 = a[at_a + a_at(5u, a_gap)];
+      a6 = a[at_a + a_at(6u, a_gap)];
+      a7 = a[at_a + a_at(7u, a_gap)];
+    }
+    b0 = b[at_b + b_at(0u, b_gap)];
+    if (B_VECTORS >= 2u) { b1 = b[at_b + b_at(1u, b_gap)]; }
+    if (B_VECTORS >= 4u) {
+      b2 = b[at_b + b_at(2u, b_gap)];
+      b3 = b[at_b + b_at(3u, b_gap)];
+    }
+    if (B_VECTORS == 8u) {
+      b4 = b[at_b + b_at(4u, b_gap)];
+      b5 = b[at_b + b_at(5u, b_gap)];
+      b6 = b[at_b + b_at(6u, b_gap)];
+      b7 = b[at_b + b_at(7u, b_gap)];
     }
     for (var k = 0u; k < BK; k += 16u) {
-      let a0 = left(si, k);
-      var a1: Left;
-      var a2: Left;
-      var a3: Left;
-      if (TM >= 2u) { a1 = left(si + 16u, k); }
+      let l0 = left(si, k);
+      var l1: Left;
+      var l2: Left;
+      var l3: Left;
+      if (TM >= 2u) { l1 = left(si + 16u, k); }
       if (TM == 4u) {
-        a2 = left(si + 32u, k);
-        a3 = left(si + 48u, k);
+        l2 = left(si + 32u, k);
+        l3 = left(si + 48u, k);
       }
-      let b0 = right(k, sj);
-      c00 = multiply(a0, b0, c00);
-      if (TM >= 2u) { c10 = multiply(a1, b0, c10); }
+      let r0 = right(k, sj);
+      c00 = multiply(l0, r0, c00);
+      if (TM >= 2u) { c10 = multiply(l1, r0, c10); }
       if (TM == 4u) {
-        c20 = multiply(a2, b0, c20);
-        c30 = multiply(a3, b0, c30);
+        c20 = multiply(l2, r0, c20);
+        c30 = multiply(l3, r0, c30);
       }
       if (TN >= 2u) {
-        let b1 = right(k, sj + 16u);
-        c01 = multiply(a0, b1, c01);
-        if (TM >= 2u) { c11 = multiply(a1, b1, c11); }
+        let r1 = right(k, sj + 16u);
+        c01 = multiply(l0, r1, c01);
+        if (TM >= 2u) { c11 = multiply(l1, r1, c11); }
         if (TM == 4u) {
-          c21 = multiply(a2, b1, c21);
-          c31 = multiply(a3, b1, c31);
+          c21 = multiply(l2, r1, c21);
+          c31 = multiply(l3, r1, c31);
         }
       }
       if (TN == 4u) {
-        let b2 = right(k, sj + 32u);
-        c02 = multiply(a0, b2, c02);
-        if (TM >= 2u) { c12 = multiply(a1, b2, c12); }
+        let r2 = right(k, sj + 32u);
+        c02 = multiply(l0, r2, c02);
+        if (TM >= 2u) { c12 = multiply(l1, r2, c12); }
         if (TM == 4u) {
-          c22 = multiply(a2, b2, c22);
-          c32 = multiply(a3, b2, c32);
+          c22 = multiply(l2, r2, c22);
+          c32 = multiply(l3, r2, c32);
         }
-        let b3 = right(k, sj + 48u);
-        c03 = multiply(a0, b3, c03);
-        if (TM >= 2u) { c13 = multiply(a1, b3, c13); }
+      }
+      if (TN == 4u) {
+        let r3 = right(k, sj + 48u);
+        c03 = multiply(l0, r3, c03);
+        if (TM >= 2u) { c13 = multiply(l1, r3, c13); }
         if (TM == 4u) {
-          c23 = multiply(a2, b3, c23);
-          c33 = multiply(a3, b3, c33);
+          c23 = multiply(l2, r3, c23);
+          c33 = multiply(l3, r3, c33);
         }
       }
     }
   }
-  out_base = group.z * params.m * params.n;
-  var down = 1.0;
-  if (SCALED == 1u) { down = scale_down(largest[0]); }
-  let whole = OUT_LANES == 4u && params.accumulate + params.has_bias == 0u && i0 + BM <= params.m && j0 + BN <= params.n;
-  let i = i0 + si;
-  let j = j0 + sj;
-  put_row(whole, c00, c01, c02, c03, i, j, subgroup, lane, down);
-  if (TM >= 2u) { put_row(whole, c10, c11, c12, c13, i + 16u, j, subgroup, lane, down); }
-  if (TM == 4u) {
-    put_row(whole, c20, c21, c22, c23, i + 32u, j, subgroup, lane, down);
-    put_row(whole, c30, c31, c32, c33, i + 48u, j, subgroup, lane, down);
-  }
+  put(c00, i + 0u, j + 0u, subgroup, lane, down);
+  if (TN >= 2u) { put(c01, i + 0u, j + 16u, subgroup, lane, down); }
+  if (TN == 4u) { put(c02, i + 0u, j + 32u, subgroup, lane, down); }
+  if (TN == 4u) { put(c03, i + 0u, j + 48u, subgroup, lane, down); }
+  if (TM >= 2u) { put(c10, i + 16u, j + 0u, subgroup, lane, down); }
+  if (TM >= 2u && TN >= 2u) { put(c11, i + 16u, j + 16u, subgroup, lane, down); }
+  if (TM >= 2u && TN == 4u) { put(c12, i + 16u, j + 32u, subgroup, lane, down); }
+  if (TM >= 2u && TN == 4u) { put(c13, i + 16u, j + 48u, subgroup, lane, down); }
+  if (TM == 4u) { put(c20, i + 32u, j + 0u, subgroup, lane, down); }
+  if (TM == 4u && TN >= 2u) { put(c21, i + 32u, j + 16u, subgroup, lane, down); }
+  if (TM == 4u && TN == 4u) { put(c22, i + 32u, j + 32u, subgroup, lane, down); }
+  if (TM == 4u && TN == 4u) { put(c23, i + 32u, j + 48u, subgroup, lane, down); }
+  if (TM == 4u) { put(c30, i + 48u, j + 0u, subgroup, lane, down); }
+  if (TM == 4u && TN >= 2u) { put(c31, i + 48u, j + 16u, subgroup, lane, down); }
+  if (TM == 4u && TN == 4u) { put(c32, i + 48u, j + 32u, subgroup, lane, down); }
+  if (TM == 4u && TN == 4u) { put(c33, i + 48u, j + 48u, subgroup, lane, down); }
 }

@@ -1,6 +1,5 @@
 // Writes four columns of a row of out, n a multiple of 4: + bias, + what is there.
 @group(0) @binding(0) var<storage, read_write> dst: array<vec4f>;
-const OUT_LANES = 4u;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 // Elements before the matrix (partial products lie one after the other).
 var<private> out_base: u32;

@@ -1,0 +1,25 @@
+// out: bias is added at the end, what is there at the start.
+@group(0) @binding(0) var<storage, read_write> dst: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+// Elements before the matrix (partial products lie one after the other).
+var<private> out_base: u32;
+
+fn fetch(i: u32, j: u32) -> vec4f {
+  var v = vec4f();
+  let at = out_base + i * params.n + j;
+  for (var c = 0u; c < 4u; c++) {
+    if (i < params.m && j + c < params.n) { v[c] = dst[at + c]; }
+  }
+  return v;
+}
+
+fn keep(i: u32, j: u32, v: vec4f) {
+  let at = out_base + i * params.n + j;
+  for (var c = 0u; c < 4u; c++) {
+    if (i < params.m && j + c < params.n) {
+      var x = v[c];
+      if (params.has_bias != 0u) { x += bias[j + c]; }
+      dst[at + c] = x;
+    }
+  }
+}
