@@ -9,14 +9,7 @@ import { NetworkEngine, type WebGpuOps } from '@realhf/backends';
 import { rollout } from '@realhf/model';
 import { describe, expect, test } from 'vitest';
 
-import {
-  gpt2,
-  llama,
-  makeModel,
-  onEveryAdapter,
-  tokensSample,
-  useOps,
-} from './harness.js';
+import { gpt2, llama, makeModel, onEveryAdapter, tokensSample, useOps } from './harness.js';
 
 const hyper = (change: Partial<GenerationHyperparameters> = {}): GenerationHyperparameters => ({
   max_new_tokens: 12,
