@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { ShardMap } from '@realhf/api';
 import { layout, shardMaps, testModel } from './__fixtures__/layouts.js';
-import { stridedIntervals } from './intervals.js';
+import { checkIntervals, stridedMap } from './intervals.js';
 
 /** Any map: intervals in any order, over each other or apart, stored one after another with gaps. */
 const mapArb = fc
@@ -24,7 +24,7 @@ it('hold what the map holds, where it holds it', () => {
       const want = map.intervals.flatMap((i) =>
         Array.from({ length: i.length }, (_, e) => [i.global + e, i.segment, i.local + e]),
       );
-      const got = stridedIntervals(map).flatMap((i) =>
+      const got = stridedMap(map).intervals.flatMap((i) =>
         Array.from({ length: i.run * i.count }, (_, n) => {
           const [k, e] = [Math.floor(n / i.run), n % i.run];
           return [i.global + k * i.stride + e, i.segment, i.local + n];
@@ -39,8 +39,8 @@ it('are one per parameter, also for a matrix cut by columns', () => {
   const model = testModel(2);
   const map = shardMaps(model, 2, layout(1, 1, 4))[1]!;
   expect(map.intervals.length).toBeGreaterThan(2 * 8);
-  expect(stridedIntervals(map).map((i) => i.param)).toEqual(model.map((p) => p.name));
-  expect(stridedIntervals(map).find((i) => i.param === '1.out')).toMatchObject({
+  expect(stridedMap(map).intervals.map((i) => i.param)).toEqual(model.map((p) => p.name));
+  expect(stridedMap(map).intervals.find((i) => i.param === '1.out')).toMatchObject({
     run: 4,
     stride: 16,
     count: 8,
@@ -49,7 +49,7 @@ it('are one per parameter, also for a matrix cut by columns', () => {
 
 it('lie in their segments', () => {
   const interval = { param: 'p', global: 0, segment: 0, local: 4, length: 5 };
-  expect(() => stridedIntervals({ intervals: [interval], segmentSizes: [8] })).toThrow(
-    /'p' ends at 9 of segment 0, which has 8 elements/,
-  );
+  expect(() => {
+    checkIntervals(stridedMap({ intervals: [interval], segmentSizes: [8] }));
+  }).toThrow(/'p' ends at 9 of segment 0, which has 8 elements/);
 });

@@ -18,17 +18,20 @@ export interface StridedInterval {
   readonly count: number;
 }
 
+/** A ShardMap in this form. */
+export interface StridedMap {
+  readonly intervals: readonly StridedInterval[];
+  /** Elements per segment. */
+  readonly segmentSizes: readonly number[];
+}
+
 type Growing = { -readonly [K in keyof StridedInterval]: StridedInterval[K] };
 
-/**
- * A map as strided intervals, in the order in which it lists its intervals; what continues in both spaces is one run.
- * Throws ConfigError on an interval outside its segment.
- */
-export function stridedIntervals(map: ShardMap): StridedInterval[] {
+/** The same map, its intervals in their order; what continues in both spaces is one run. */
+export function stridedMap(map: ShardMap): StridedMap {
   const out: Growing[] = [];
   let last: Growing | undefined;
   for (const i of map.intervals) {
-    check(map, i);
     if (i.length === 0) continue;
     if (last?.param === i.param && last.segment === i.segment && grow(last, i)) continue;
     last = {
@@ -42,7 +45,7 @@ export function stridedIntervals(map: ShardMap): StridedInterval[] {
     };
     out.push(last);
   }
-  return out;
+  return { intervals: out, segmentSizes: map.segmentSizes };
 }
 
 /** Takes the interval in if it is the next run (or, of a single run, its continuation). */
@@ -61,10 +64,14 @@ function grow(last: Growing, i: ShardInterval): boolean {
   return true;
 }
 
-function check(map: ShardMap, i: ShardInterval): void {
-  const size = map.segmentSizes[i.segment];
-  if (size === undefined || i.local < 0 || i.length < 0 || i.local + i.length > size)
-    throw new ConfigError(
-      `interval of '${i.param}' ends at ${i.local + i.length} of segment ${i.segment}, which has ${size ?? 'no'} elements`,
-    );
+/** Throws ConfigError on an interval outside its segment. */
+export function checkIntervals({ intervals, segmentSizes }: StridedMap): void {
+  for (const { param, segment, local, run, count } of intervals) {
+    const size = segmentSizes[segment];
+    const end = local + run * count;
+    if (size === undefined || local < 0 || end > size)
+      throw new ConfigError(
+        `interval of '${param}' ends at ${end} of segment ${segment}, which has ${size ?? 'no'} elements`,
+      );
+  }
 }

@@ -4,9 +4,8 @@
  * column-parallel weight needs cuts between rows only, a row-parallel one between columns only, so cells are few: a
  * handful per parameter, whatever its number of rows.
  */
-import type { ShardMap } from '@realhf/api';
-import { stridedIntervals } from './intervals.js';
-import type { StridedInterval } from './intervals.js';
+import { checkIntervals } from './intervals.js';
+import type { StridedInterval, StridedMap } from './intervals.js';
 
 /** Rows r0 ≤ r < r1 and columns c0 ≤ c < c1 of a frame. */
 export interface Box {
@@ -34,10 +33,12 @@ export interface Cell extends Box {
 export const boxSize = (b: Box): number => (b.r1 - b.r0) * (b.c1 - b.c0);
 
 /** Cells of all maps, parameters in the order of the flat space. */
-export function cellsOf(maps: readonly ShardMap[]): Cell[] {
+export function cellsOf(maps: readonly StridedMap[]): Cell[] {
   const params = new Map<string, { map: number; interval: StridedInterval }[]>();
   maps.forEach((m, map) => {
-    for (const interval of stridedIntervals(m)) {
+    checkIntervals(m);
+    for (const interval of m.intervals) {
+      if (interval.run * interval.count === 0) continue;
       let list = params.get(interval.param);
       if (list === undefined) params.set(interval.param, (list = []));
       list.push({ map, interval });

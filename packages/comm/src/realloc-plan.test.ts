@@ -4,8 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError } from '@realhf/api';
 import type { ShardMap } from '@realhf/api';
 import { fill, layout, shardMaps, sizeOf, testModel } from './__fixtures__/layouts.js';
-import { leastCosts, runPlan } from './__fixtures__/run-plan.js';
-import { planRealloc } from './realloc-plan.js';
+import { leastCosts, planOf, runPlan } from './__fixtures__/run-plan.js';
 
 const layers = 4;
 const model = testModel(layers);
@@ -31,8 +30,8 @@ const elements = (maps: readonly ShardMap[]) =>
 describe('planRealloc', () => {
   it.each(pairs)('%s → %s and back is the identity', (_a, _b, x, y) => {
     for (const options of [{}, { maxElements: 37, nodeOf: (r: number) => r >> 1 }]) {
-      const there = planRealloc(x, y, options);
-      const back = planRealloc(y, x, options);
+      const there = planOf(x, y, options);
+      const back = planOf(y, x, options);
       const source = x.map((m) => fill(m, (g) => g));
       const target = y.map((m) => fill(m, () => -1));
       const writes = runPlan(there, source, target);
@@ -100,7 +99,7 @@ describe('planRealloc', () => {
         fc.constantFrom(5, 64, 1000),
         (some, target, sourceRanks, targetRanks, maxElements) => {
           const source = [...some, whole];
-          const plan = planRealloc(source, target, {
+          const plan = planOf(source, target, {
             sourceRanks: sourceRanks.slice(0, source.length),
             targetRanks: targetRanks.slice(0, target.length),
             maxElements,
@@ -135,7 +134,7 @@ describe('planRealloc', () => {
         for (const perNode of [1, 2, 3]) {
           const nodeOf = (r: number) => Math.floor(r / perNode);
           const targetRanks = y.map((_, i) => i + shift);
-          const plan = planRealloc(x, y, { targetRanks, nodeOf });
+          const plan = planOf(x, y, { targetRanks, nodeOf });
           const at = (maps: readonly ShardMap[], first: number) =>
             maps.map((map, i) => ({ rank: first + i, map }));
           const least = leastCosts(at(x, 0), at(y, shift), nodeOf);
@@ -147,18 +146,18 @@ describe('planRealloc', () => {
 
   it('the same layout on the same ranks moves nothing, by few blocks', () => {
     for (const [, x] of named) {
-      const plan = planRealloc(x, x);
+      const plan = planOf(x, x);
       expect(plan.transfers).toEqual([]);
     }
     const x = shardMaps(model, layers, layout(1, 1, 1), 1 << 20);
-    const { copies } = planRealloc(x, x).locals[0]!;
+    const { copies } = planOf(x, x).locals[0]!;
     expect(copies[0]!.blocks.length / 6).toBeLessThanOrEqual(model.length);
   });
 
   it('takes from itself what it holds', () => {
     const x = shardMaps(model, layers, layout(1, 1, 2));
     const y = shardMaps(model, layers, layout(1, 1, 1));
-    const plan = planRealloc(x, y);
+    const plan = planOf(x, y);
     // Rank 0 holds its half and all replicated norms.
     const norms = model.filter((p) => p.split === 'none').reduce((n, p) => n + p.columns, 0);
     expect(plan.moved).toBe((sizeOf(model) - norms) / 2);
@@ -168,7 +167,7 @@ describe('planRealloc', () => {
 
   it('one sender and many receivers is one chain, into every node once', () => {
     const x = shardMaps(model, layers, layout(1, 1, 1));
-    const plan = planRealloc(x, shardMaps(model, layers, layout(1, 7, 1)), {
+    const plan = planOf(x, shardMaps(model, layers, layout(1, 7, 1)), {
       targetRanks: [1, 2, 3, 4, 5, 6, 7],
       nodeOf: (r) => r >> 2,
     });
@@ -183,29 +182,29 @@ describe('planRealloc', () => {
 
   it('spreads the load over replicas', () => {
     const x = shardMaps(model, layers, layout(1, 4, 1));
-    const one = planRealloc(x, shardMaps(model, layers, layout(1, 1, 1)), { targetRanks: [7] });
+    const one = planOf(x, shardMaps(model, layers, layout(1, 1, 1)), { targetRanks: [7] });
     expect(one.received[7]).toBe(sizeOf(model));
     expect(Math.max(...one.sent)).toBe(Math.ceil(sizeOf(model) / 4));
     const shared = x.map(() => x[0]!);
-    expect(planRealloc(shared, [x[0]!], { targetRanks: [7] })).toEqual(one);
+    expect(planOf(shared, [x[0]!], { targetRanks: [7] })).toEqual(one);
   });
 
   it('leaves skipped parameters alone', () => {
     const x = shardMaps(model.slice(0, -1), layers, layout(1, 1, 2));
     const y = shardMaps(model, layers, layout(2, 1, 1));
-    expect(() => planRealloc(x, y)).toThrow(/rank 1 needs a part of 'head' which no source/);
-    const plan = planRealloc(x, y, { skip: ['head'] });
+    expect(() => planOf(x, y)).toThrow(/rank 1 needs a part of 'head' which no source/);
+    const plan = planOf(x, y, { skip: ['head'] });
     expect(plan.copied + plan.moved).toBe(sizeOf(model) - 12 * 8);
   });
 
   it('refuses what no source holds, doubled ranks, intervals outside segments', () => {
     const all = shardMaps(model, layers, layout(1, 1, 1));
     const half = shardMaps(model, layers, layout(1, 1, 2)).slice(0, 1);
-    expect(() => planRealloc(half, all)).toThrow(/rank 0 needs a part of '0\.embed'/);
-    expect(() => planRealloc(all, all, { targetRanks: [0, 1] })).toThrow(ConfigError);
-    expect(() => planRealloc(all, all, { maxElements: 0 })).toThrow(ConfigError);
+    expect(() => planOf(half, all)).toThrow(/rank 0 needs a part of '0\.embed'/);
+    expect(() => planOf(all, all, { targetRanks: [0, 1] })).toThrow(ConfigError);
+    expect(() => planOf(all, all, { maxElements: 0 })).toThrow(ConfigError);
     const bad = [{ ...all[0]!, segmentSizes: [1] }];
-    expect(() => planRealloc(bad, all)).toThrow(/0\.embed.*segment 0/);
+    expect(() => planOf(bad, all)).toThrow(/0\.embed.*segment 0/);
   });
 
   it('a matrix cut by columns is one block per message, not one per row', () => {
@@ -218,7 +217,7 @@ describe('planRealloc', () => {
     }));
     const x = shardMaps(big, 32, layout(1, 1, 4), 1 << 30);
     const y = shardMaps(big, 32, layout(2, 1, 2), 1 << 30);
-    const plan = planRealloc(x, y);
+    const plan = planOf(x, y);
     expect(plan.copied + plan.moved).toBe(elements(y));
     for (const t of plan.transfers)
       for (const { blocks } of t.gather) expect(blocks.length / 6).toBeLessThanOrEqual(32);

@@ -7,7 +7,7 @@
  * makes the same plan from the same maps.
  */
 import { ConfigError } from '@realhf/api';
-import type { ShardMap } from '@realhf/api';
+import type { StridedMap } from './intervals.js';
 import { addBlock, isAligned, placeOf } from './realloc-blocks.js';
 import type { LocalCopy, SegmentCopy } from './realloc-blocks.js';
 import { boxSize, cellsOf } from './realloc-cells.js';
@@ -62,10 +62,10 @@ export interface ReallocOptions {
   readonly skip?: readonly string[];
 }
 
-/** Plans the way from one layout (a ShardMap per rank; replicas may share the object) to another. Throws ConfigError if a target needs what no source holds. */
+/** Plans the way from one layout (a map per rank; replicas may share the object) to another. Throws ConfigError if a target needs what no source holds. */
 export function planRealloc(
-  source: readonly ShardMap[],
-  target: readonly ShardMap[],
+  source: readonly StridedMap[],
+  target: readonly StridedMap[],
   options: ReallocOptions = {},
 ): ReallocPlan {
   const { maxElements = 1 << 22, nodeOf = () => 0 } = options;

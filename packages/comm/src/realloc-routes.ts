@@ -3,7 +3,7 @@
  * node, then any; within that, the busiest sender has the least possible to send (to a cache line).
  */
 import { ConfigError } from '@realhf/api';
-import type { ShardMap } from '@realhf/api';
+import type { StridedMap } from './intervals.js';
 import { balance } from './realloc-balance.js';
 import { splitBox } from './realloc-blocks.js';
 import { boxSize } from './realloc-cells.js';
@@ -18,14 +18,14 @@ export interface Need {
 
 /** One side of the plan: its different maps, who has which (indices as in cells). */
 export interface Side {
-  readonly maps: ShardMap[];
+  readonly maps: StridedMap[];
   readonly mapOf: Map<number, number>;
   readonly ranksOf: Map<number, number[]>;
   readonly sizes: Map<number, readonly number[]>;
 }
 
 export function side(
-  given: readonly ShardMap[],
+  given: readonly StridedMap[],
   asked: readonly number[] | undefined,
   what: string,
   first: number,

@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { CommError } from '@realhf/api';
 import type { HostArray, Ops, Tensor, TensorCommunicator } from '@realhf/api';
 import { fill, layout, shardMaps, testModel } from './__fixtures__/layouts.js';
+import { planOf } from './__fixtures__/run-plan.js';
 import { loopbackCommunicators } from './loopback.js';
-import { planRealloc } from './realloc-plan.js';
 import { ReallocSession } from './realloc-session.js';
 import { stagedCollectives } from './staged.js';
 
@@ -107,7 +107,7 @@ describe('ReallocSession', () => {
     const x = shardMaps(model, layers, layout(2, 1, 2));
     const y = shardMaps(model, layers, layout(1, 3, 1));
     const targetRanks = [3, 4, 5];
-    const plan = planRealloc(x, y, { targetRanks, maxElements: 50, nodeOf: (r) => r >> 1 });
+    const plan = planOf(x, y, { targetRanks, maxElements: 50, nodeOf: (r) => r >> 1 });
     const results = await Promise.all(
       loopbackCommunicators(6).map(async (comm, rank) => {
         const { ops, live, uploads } = memoryOps();
@@ -172,7 +172,7 @@ describe('ReallocSession', () => {
       ops,
       fill(y[0]!, () => 0),
     );
-    const session = new ReallocSession({ plan: planRealloc(x, y), rank: 0, ops });
+    const session = new ReallocSession({ plan: planOf(x, y), rank: 0, ops });
     await session.run({ source, target });
     expect((await ops.read(target[0]!)).filter((v) => v > 0)).toEqual(
       fill(y[0]!, (g) => g)[0]!.filter((v) => v > 0),
@@ -181,13 +181,13 @@ describe('ReallocSession', () => {
       /target on rank 0 has 1 segments.*nothing/,
     );
     await expect(session.run({ source: [], target })).rejects.toThrow(CommError);
-    const away = planRealloc(x, y, { targetRanks: [1] });
+    const away = planOf(x, y, { targetRanks: [1] });
     expect(() => new ReallocSession({ plan: away, rank: 1, ops })).toThrow(/no communicator/);
   });
 
   it('a peer that is gone is an error, not a hang', async () => {
     const x = shardMaps(model, layers, layout(1, 1, 1));
-    const plan = planRealloc(x, x, { targetRanks: [1], maxElements: 100 });
+    const plan = planOf(x, x, { targetRanks: [1], maxElements: 100 });
     for (const device of [true, false]) {
       const [sender, receiver] = loopbackCommunicators(2);
       const { ops } = memoryOps();

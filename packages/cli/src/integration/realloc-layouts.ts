@@ -1,4 +1,6 @@
 /** What the reallocation tests share: small configs, all layouts of up to eight ranks, parameters that say where they belong. */
+import { coordinatesOf, worldSize } from '@realhf/comm';
+import { segmentElements, shardMap } from '@realhf/model';
 import { singleDevice, type ModelConfig, type Parallelism, type ShardMap } from '@realhf/api';
 
 import { gpt2, llama } from './harness.js';
@@ -40,6 +42,23 @@ export const layouts: readonly Parallelism[] = [1, 2, 4, 8].flatMap((tp) =>
     Array.from({ length: Math.floor(8 / tp / pp) }, (_, i) => parallel(i + 1, tp, pp)),
   ),
 );
+
+/** What every rank of a layout holds, row by row, one object per rank. */
+export function shardMapsOf(
+  config: ModelConfig,
+  p: Parallelism,
+  maxTensorBytes: number,
+): ShardMap[] {
+  const maxSegmentElements = segmentElements(maxTensorBytes, p.dataParallelSize);
+  return Array.from({ length: worldSize(p) }, (_, rank) => {
+    const { tp, pp } = coordinatesOf(rank, p);
+    const parts = {
+      tp: { rank: tp, size: p.tensorParallelSize },
+      pp: { rank: pp, size: p.pipelineParallelSize },
+    };
+    return shardMap(config, parts, { maxSegmentElements }).map;
+  });
+}
 
 /** Segments in which an element of the flat space holds f(its place), everything else `other`. */
 export function fillSegments(

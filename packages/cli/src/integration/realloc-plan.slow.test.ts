@@ -2,7 +2,7 @@
  * Reallocation plans of real models, on integers: every pair of layouts of up to eight ranks, actors and critics, there
  * and back, EMA, and what it costs against bounds found by brute force.
  */
-import { planRealloc, type ReallocPlan } from '@realhf/comm';
+import { planRealloc, type ReallocPlan, type StridedMap } from '@realhf/comm';
 import { paramCount, paramSpecs, replicaMaps, unsharedParams } from '@realhf/model';
 import type { ShardMap } from '@realhf/api';
 import { describe, expect, it } from 'vitest';
@@ -13,6 +13,7 @@ import {
   layouts,
   nameOf,
   parallel,
+  shardMapsOf,
   smallConfigs,
 } from './realloc-layouts.js';
 
@@ -120,9 +121,12 @@ describe('every pair of layouts of up to eight ranks', () => {
     const skip = unsharedParams(source, target);
     const specs = paramSpecs(target);
     const sharedSize = specs.find((p) => p.name === skip[0])?.offset ?? paramCount(target);
-    const maps = (config: typeof source) =>
-      layouts.map((p) => replicaMaps(config, p, maxBytes * p.dataParallelSize));
-    const [all, others] = [maps(source), maps(target)];
+    const [all, others] = [source, target].map((config) =>
+      layouts.map((p) => shardMapsOf(config, p, maxBytes * p.dataParallelSize)),
+    ) as [ShardMap[][], ShardMap[][]];
+    const [sources, targets] = [source, target].map((config) =>
+      layouts.map((p) => replicaMaps(config, p, maxBytes * p.dataParallelSize)),
+    ) as [StridedMap[][], StridedMap[][]];
     const held = all.map((x) => holders(x, sharedSize));
     const wanted = others.map((y) => holders(y, sharedSize));
     const blank = (m: ShardMap) => fillSegments(m, () => -8, -1);
@@ -143,7 +147,7 @@ describe('every pair of layouts of up to eight ranks', () => {
         const nodeOf = (r: number) => Math.floor(r / perNode);
         const options = { nodeOf, skip, maxElements: pair % 5 === 0 ? 61 : 1 << 22 };
         const ranks = y.map((_, r) => first + r);
-        const plan = planRealloc(x, y, { ...options, targetRanks: ranks });
+        const plan = planRealloc(sources[i]!, targets[j]!, { ...options, targetRanks: ranks });
         const have = filled[i]!;
         const get = y.map(blank);
         run(plan, byRank(have, 0), byRank(get, first));
@@ -155,7 +159,7 @@ describe('every pair of layouts of up to eight ranks', () => {
         expect(difference(mean, means[j]!), `${name}, EMA`).toBeUndefined();
 
         if (from === to) {
-          const back = planRealloc(y, x, { ...options, sourceRanks: ranks });
+          const back = planRealloc(targets[j]!, sources[i]!, { ...options, sourceRanks: ranks });
           const again = x.map(blank);
           run(back, byRank(get, first), byRank(again, 0));
           expect(difference(again, have), `${name} and back`).toBeUndefined();

@@ -1,7 +1,20 @@
 /** A reallocation on arrays: what a plan does, and what it must cost, both by brute force. */
 import type { ShardMap } from '@realhf/api';
 import { blockWords } from '../realloc-blocks.js';
-import type { ReallocPlan } from '../realloc-plan.js';
+import { stridedMap } from '../intervals.js';
+import { planRealloc } from '../realloc-plan.js';
+import type { ReallocOptions, ReallocPlan } from '../realloc-plan.js';
+
+/** A plan between ShardMaps; what is one object stays one. */
+export function planOf(
+  source: readonly ShardMap[],
+  target: readonly ShardMap[],
+  options?: ReallocOptions,
+): ReallocPlan {
+  const known = new Map([...source, ...target].map((m) => [m, stridedMap(m)]));
+  const strided = (maps: readonly ShardMap[]) => maps.map((m) => known.get(m)!);
+  return planRealloc(strided(source), strided(target), options);
+}
 
 /** Calls f(source offset, destination offset) for every element of a block list. */
 export function eachElement(

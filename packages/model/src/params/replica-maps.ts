@@ -1,9 +1,10 @@
 /**
- * The ShardMaps of all ranks of a replica, as every ReaLModel of it makes its own: what a reallocation is planned from,
- * on any rank and without a model. Data-parallel ranks share one object.
+ * What all ranks of a replica hold, in the form of strided intervals (ReaLModel.shardMap says the same row by row): what a
+ * reallocation is planned from, on any rank and without a model. Data-parallel ranks share one object.
  */
-import { ConfigError, type ModelConfig, type Parallelism, type ShardMap } from '@realhf/api';
-import { paramAlignment, shardMap } from './shard-map.js';
+import { ConfigError, type ModelConfig, type Parallelism } from '@realhf/api';
+import type { StridedInterval, StridedMap } from '@realhf/comm';
+import { paramAlignment, placeParams, type PlacedParam } from './shard-map.js';
 import { paramSpecs } from './specs.js';
 
 /** Elements of f32 that a segment can have: 1 GiB, within the adapter's limit (bytes), shareable by `dpSize` ranks. */
@@ -18,16 +19,38 @@ export function replicaMaps(
   config: ModelConfig,
   parallel: Parallelism,
   maxTensorBytes: number,
-): ShardMap[] {
+): StridedMap[] {
   const { pipelineParallelSize: pp, dataParallelSize: dp, tensorParallelSize: tp } = parallel;
   const options = { maxSegmentElements: segmentElements(maxTensorBytes, dp) };
   const numbers = (n: number) => Array.from({ length: n }, (_, i) => i);
   return numbers(pp).flatMap((stage) => {
-    const maps = numbers(tp).map(
-      (rank) =>
-        shardMap(config, { tp: { rank, size: tp }, pp: { rank: stage, size: pp } }, options).map,
-    );
+    const maps = numbers(tp).map((rank): StridedMap => {
+      const parts = { tp: { rank, size: tp }, pp: { rank: stage, size: pp } };
+      const { placed, segmentSizes } = placeParams(config, parts, options);
+      return { intervals: placed.flatMap(stridedIntervals), segmentSizes };
+    });
     return numbers(dp).flatMap(() => maps);
+  });
+}
+
+/** The rows and columns of a placed parameter: one interval per range of rows. */
+function stridedIntervals({ spec, slice, segment, offset }: PlacedParam): StridedInterval[] {
+  const width = spec.shape[1] ?? 1;
+  const [left, right] = slice.columns;
+  const whole = right - left === width;
+  let local = offset;
+  return slice.rows.map(([begin, end]) => {
+    const interval = {
+      param: spec.name,
+      global: spec.offset + begin * width + left,
+      segment,
+      local,
+      run: whole ? (end - begin) * width : right - left,
+      stride: whole ? (end - begin) * width : width,
+      count: whole ? 1 : end - begin,
+    };
+    local += (end - begin) * (right - left);
+    return interval;
   });
 }
 

@@ -27,13 +27,41 @@ export interface ShardMapOptions {
 /** What one rank holds: all of the space when tp and pp are 1. Throws ConfigError if the model can't be cut so. */
 export function shardMap(
   config: ModelConfig,
+  parts: { tp: Part; pp: Part },
+  options: ShardMapOptions = {},
+): { map: ShardMap; locals: LocalParam[] } {
+  const { placed, segmentSizes } = placeParams(config, parts, options);
+  const intervals: ShardInterval[] = [];
+  for (const { spec, slice, segment, offset } of placed)
+    for (const piece of sliceIntervals(spec, slice))
+      intervals.push({ ...piece, segment, local: offset + piece.local });
+  const locals = placed.map(({ spec, slice, segment, offset }) => ({
+    spec,
+    segment,
+    offset,
+    shape: slice.shape,
+  }));
+  return { map: { intervals, segmentSizes }, locals };
+}
+
+/** A parameter of one rank, which part of it, and where in the rank's segments. */
+export interface PlacedParam {
+  readonly spec: ParamSpec;
+  readonly slice: ParamSlice;
+  readonly segment: number;
+  /** Elements. */
+  readonly offset: number;
+}
+
+/** The parameters of one rank, one after another in segments. Throws ConfigError. */
+export function placeParams(
+  config: ModelConfig,
   { tp, pp }: { tp: Part; pp: Part },
   { maxSegmentElements = 2 ** 28 }: ShardMapOptions = {},
-): { map: ShardMap; locals: LocalParam[] } {
+): { placed: PlacedParam[]; segmentSizes: number[] } {
   const capacity = roundDown(maxSegmentElements);
   const segmentSizes: number[] = [];
-  const locals: LocalParam[] = [];
-  const intervals: ShardInterval[] = [];
+  const placed: PlacedParam[] = [];
   let used = capacity;
 
   for (const spec of stageSpecs(config, pp)) {
@@ -48,13 +76,11 @@ export function shardMap(
       used = 0;
     }
     const segment = segmentSizes.length - 1;
-    locals.push({ spec, segment, offset: used, shape: slice.shape });
-    for (const piece of sliceIntervals(spec, slice))
-      intervals.push({ ...piece, segment, local: used + piece.local });
+    placed.push({ spec, slice, segment, offset: used });
     used = roundDown(used + size + paramAlignment - 1);
     segmentSizes[segment] = used;
   }
-  return { map: { intervals, segmentSizes }, locals };
+  return { placed, segmentSizes };
 }
 
 /** The parameters of one pipeline stage, in the order of the flat space. Throws ConfigError. */
