@@ -47,6 +47,7 @@ function ppoRun({ cluster = node8, allocations, ppo, control, master: extra }: S
     graph: buildGraph(mfcs, { datasetKeys: ['packed_prompts'] }),
     stream: fake.stream,
     placements,
+    configs: { actor: shape(), critic: shape({ isCritic: true }) },
     control: expControlSchema.parse(control ?? { total_train_epochs: 2 }),
     ...extra,
   });
@@ -76,6 +77,7 @@ const essence = (r: StepRecord) => ({
   epoch: r.epoch,
   ids: r.ids,
   tokens: r.tokens,
+  flops: r.flops,
   stats: r.stats,
 });
 
@@ -132,6 +134,12 @@ describe('PPO over placements', () => {
     const one = await expected;
     expect(records.map(essence)).toEqual(one.records);
     expect(weightsNow()).toEqual(one.weights);
+    expect(Object.keys(records[0]!.flops).sort()).toEqual([
+      'actor_gen',
+      'actor_train',
+      'critic_inf',
+      'critic_train',
+    ]);
     expect([...fake.workers.values()].every((w) => w.storedItems === 0)).toBe(true);
     for (const p of placements.filter((x) => !x.holdsParameters))
       for (const r of p.ranks)

@@ -10,6 +10,7 @@ import {
   modelKey,
   SequenceSample,
   type MFCDef,
+  type ModelConfig,
   type ModelName,
   type Stats,
 } from '@realhf/api';
@@ -24,6 +25,7 @@ import {
   type ExpControl,
 } from './exp-control.js';
 import { fetchStep } from './fetch-step.js';
+import { callFlops } from './flops.js';
 import type { Graph, GraphNode } from './graph.js';
 import { checkMasterState, notAtEdge, type MasterState } from './master-state.js';
 import type { StepPosition } from './protocol.js';
@@ -51,6 +53,8 @@ export interface MasterOptions {
    * stream's first.
    */
   readonly dataWorkers?: readonly string[];
+  /** By role, to count FLOPs. */
+  readonly configs?: Readonly<Record<string, ModelConfig>>;
   /** Told at once of the first error of a call, while other ranks may still wait for the one that failed: end their waits. */
   readonly onFailure?: (error: Error) => void;
   /** Seconds. Default: performance.now() / 1000. */
@@ -67,6 +71,7 @@ export class Master {
   private readonly sites: Sites;
   private readonly dispatcher: Dispatcher;
   private readonly dataWorkers: readonly string[];
+  private readonly configs: Readonly<Record<string, ModelConfig>>;
   private readonly clock: () => number;
   private readonly buffer: SequenceBuffer;
   private readonly saveTrigger: Trigger;
@@ -88,6 +93,7 @@ export class Master {
     const first = workers[0] ?? '';
     this.graph = graph;
     this.stream = stream;
+    this.configs = options.configs ?? {};
     const { workerOfRank = (rank: number) => `model_worker/${rank}` } = options;
     this.sites = new Sites({
       graph,
@@ -325,7 +331,9 @@ export class Master {
       const { made } = result;
       if (made) this.buffer.amend(made);
       this.buffer.complete(mfc.name, batch.ids);
-      step.finish(mfc.name, result, made ? [batch, made] : [batch]);
+      const config = this.configs[mfc.model.role];
+      const flops = config && callFlops(mfc, config, batch, made);
+      step.finish(mfc.name, result, made ? [batch, made] : [batch], flops);
     };
   }
 

@@ -15,6 +15,8 @@ export interface StepRecord extends StepPosition {
   readonly seconds: Readonly<Record<string, number>>;
   /** By MFC, summed over calls: total length of the longest key that it reads or makes. */
   readonly tokens: Readonly<Record<string, number>>;
+  /** By MFC, summed over calls; only of roles whose config the master knows. */
+  readonly flops: Readonly<Record<string, number>>;
   /** What each worker did, by the master's clock. */
   readonly intervals: readonly Interval[];
   /** From the request for data to the last reply, by the master's clock. */
@@ -36,6 +38,7 @@ interface Calls {
   readonly stats: Stats[];
   seconds: number;
   tokens: number;
+  flops: number | undefined;
 }
 
 export class StepRun {
@@ -52,7 +55,10 @@ export class StepRun {
     this.ids = ids;
     this.began = began;
     this.calls = new Map(
-      graph.order.map((n) => [n, { started: 0, done: 0, stats: [], seconds: 0, tokens: 0 }]),
+      graph.order.map((n) => [
+        n,
+        { started: 0, done: 0, stats: [], seconds: 0, tokens: 0, flops: undefined },
+      ]),
     );
   }
 
@@ -78,17 +84,20 @@ export class StepRun {
       readonly intervals: readonly Interval[];
     },
     samples: readonly SequenceSample[],
+    flops?: number,
   ): void {
     const c = this.calls.get(mfc)!;
     c.done += 1;
     c.seconds += result.seconds;
     c.stats.push(result.stats);
+    if (flops !== undefined) c.flops = (c.flops ?? 0) + flops;
     this.intervals.push(...result.intervals);
     c.tokens += Math.max(0, ...samples.flatMap((s) => Object.values(s.seqlens).map(totalLength)));
   }
 
   /** Everything but what only the master knows. */
-  summary(): Pick<StepRecord, 'ids' | 'stats' | 'seconds' | 'tokens' | 'intervals'> & StepPosition {
+  summary(): Pick<StepRecord, 'ids' | 'stats' | 'seconds' | 'tokens' | 'flops' | 'intervals'> &
+    StepPosition {
     const by = <T>(f: (c: Calls) => T) =>
       Object.fromEntries([...this.calls].map(([n, c]) => [n, f(c)]));
     return {
@@ -97,6 +106,9 @@ export class StepRun {
       stats: by((c) => mergeStats(c.stats)),
       seconds: by((c) => c.seconds),
       tokens: by((c) => c.tokens),
+      flops: Object.fromEntries(
+        [...this.calls].flatMap(([n, c]) => (c.flops === undefined ? [] : [[n, c.flops]])),
+      ),
       intervals: this.intervals,
     };
   }

@@ -45,21 +45,25 @@ function expectValid(
   const options = { mfcs, cluster, configs, workload, ...(capacity ? { capacity } : {}) };
   const plan = heuristicAllocations(options);
   const legal = new Set(allMeshes(cluster).map((m) => formatMesh(m, cluster)));
-  for (const m of mfcs) {
+  const faults = mfcs.flatMap((m) => {
     const { mesh, parallel } = plan[m.name]!;
-    const where = `${m.name} ${formatParallelism(parallel)} on ${formatMesh(mesh, cluster)}`;
-    expect(legal, where).toContain(formatMesh(mesh, cluster));
-    expect(worldSize(parallel), where).toBe(meshRanks(mesh, cluster).length);
+    const { dataParallelSize: dp, tensorParallelSize: tp, pipelineParallelSize: pp } = parallel;
     const config = configs[m.model.role as keyof typeof configs];
-    const perRank = config.nHeads / parallel.tensorParallelSize;
-    const group = config.nHeads / config.nKvHeads;
-    expect(Number.isInteger(perRank), where).toBe(true);
-    expect(Math.min(perRank % group, group % perRank), where).toBe(0);
-    expect(parallel.tensorParallelSize, where).toBeLessThanOrEqual(cluster.gpusPerNode);
-    expect(parallel.pipelineParallelSize, where).toBeLessThanOrEqual(config.nLayers);
-    expect(m.nSeqs, where).toBeGreaterThanOrEqual(parallel.dataParallelSize * (m.nMbs ?? 1));
-    if (m.balancedDp) expect(m.nSeqs % parallel.dataParallelSize, where).toBe(0);
-  }
+    const [perRank, group] = [config.nHeads / tp, config.nHeads / config.nKvHeads];
+    const rules = {
+      'mesh is none': legal.has(formatMesh(mesh, cluster)),
+      'product is not the mesh': worldSize(parallel) === meshRanks(mesh, cluster).length,
+      'heads are cut':
+        Number.isInteger(perRank) && Math.min(perRank % group, group % perRank) === 0,
+      'tp straddles nodes': tp <= cluster.gpusPerNode,
+      'more stages than blocks': pp <= config.nLayers,
+      'fewer items than dp': m.nSeqs >= dp * (m.nMbs ?? 1),
+      'unequal counts': !m.balancedDp || m.nSeqs % dp === 0,
+    };
+    const broken = Object.entries(rules).flatMap(([rule, kept]) => (kept ? [] : [rule]));
+    return broken.map((r) => `${m.name} ${formatParallelism(parallel)} ${mesh.nodes.length}: ${r}`);
+  });
+  expect(faults).toEqual([]);
   // Throws on plans that F5 to F8 forbid.
   const resolved = resolveAllocations(mfcs, plan, cluster);
   const peak = Math.max(...[...planMemory(resolved, options).values()].map((r) => r.peak));
