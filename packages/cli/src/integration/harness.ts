@@ -124,7 +124,7 @@ export function makeRanks(
 ): ReaLModel[] {
   const { params = randomParams(config, ops), ...rest } = options;
   const parallelism = { ...singleDevice, ...layout };
-  return loopbackCommunicators(worldSize(parallelism), { timeoutMs: 20_000 }).map((world) => {
+  return loopbackCommunicators(worldSize(parallelism), { timeoutMs: 120_000 }).map((world) => {
     const groups = parallelGroups(world, parallelism);
     const model = new ReaLModel({ ops, config, groups, ...rest });
     for (const [name, full] of params) model.load(name, full);
