@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { ShardMap } from '@realhf/api';
 import { layout, shardMaps, testModel } from './__fixtures__/layouts.js';
-import { checkIntervals, stridedMap } from './intervals.js';
+import { checkIntervals, shardMapOf, stridedMap } from './intervals.js';
 
 /** Any map: intervals in any order, over each other or apart, stored one after another with gaps. */
 const mapArb = fc
@@ -31,6 +31,7 @@ it('hold what the map holds, where it holds it', () => {
         }),
       );
       expect(got).toEqual(want);
+      expect(stridedMap(shardMapOf(stridedMap(map)))).toEqual(stridedMap(map));
     }),
   );
 });

@@ -48,6 +48,22 @@ export function stridedMap(map: ShardMap): StridedMap {
   return { intervals: out, segmentSizes: map.segmentSizes };
 }
 
+/** The other way: an interval per run. */
+export function shardMapOf({ intervals, segmentSizes }: StridedMap): ShardMap {
+  return {
+    segmentSizes,
+    intervals: intervals.flatMap(({ param, global, segment, local, run, stride, count }) =>
+      Array.from({ length: count }, (_, k) => ({
+        param,
+        global: global + k * stride,
+        segment,
+        local: local + k * run,
+        length: run,
+      })),
+    ),
+  };
+}
+
 /** Takes the interval in if it is the next run (or, of a single run, its continuation). */
 function grow(last: Growing, i: ShardInterval): boolean {
   if (last.local + last.run * last.count !== i.local) return false;

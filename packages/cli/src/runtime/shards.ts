@@ -14,7 +14,7 @@ import {
   type Parallelism,
 } from '@realhf/api';
 import { recutState, stateMaps, type StateMaps, type TrainState } from '@realhf/backends';
-import { coordinatesOf, rankOf, worldSize } from '@realhf/comm';
+import { coordinatesOf, rankOf, shardMapOf, worldSize } from '@realhf/comm';
 import { paramSpecs, replicaMaps } from '@realhf/model';
 import { z } from 'zod';
 
@@ -166,7 +166,7 @@ function mapsOf(
   config: ModelConfig,
   { index, parallel, maxTensorBytes }: Pick<PieceInfo, 'index' | 'parallel' | 'maxTensorBytes'>,
 ): StateMaps {
-  const map = replicaMaps(config, parallel, maxTensorBytes)[index]!;
+  const map = shardMapOf(replicaMaps(config, parallel, maxTensorBytes)[index]!);
   const { dp } = coordinatesOf(index, parallel);
   return stateMaps(map, { rank: dp, size: parallel.dataParallelSize });
 }
