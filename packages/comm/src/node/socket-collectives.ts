@@ -1,8 +1,8 @@
 /**
  * Collectives as messages between all pairs of a group. Each starts with one message (number 0) of every rank to every
  * other, so that whoever is missing or does something else is known to all. Large sums: in each block every rank is
- * given its piece by all others, adds the pieces in rank order and gives the sum to all; two blocks are under way at a
- * time. Every byte crosses a rank's connection at most twice, and the order of addition never changes.
+ * given its piece by all others, adds the pieces in rank order and gives the sum to all; a few blocks are under way
+ * at a time. Every byte crosses a rank's connection at most twice, and the order of addition never changes.
  */
 import { bytesOf, EAGER_BYTES } from './socket-frames.js';
 
@@ -18,7 +18,9 @@ type Reducible = Float32Array | Float64Array;
 export type ReduceOp = 'sum' | 'max';
 
 /** Bytes of a piece of a block. */
-const PIECE_BYTES = 1 << 20;
+const PIECE_BYTES = 1 << 19;
+/** Blocks of a sum that are under way at a time: each has a buffer of one piece for every other rank. */
+const WINDOW = 2;
 const none = new Uint8Array(0);
 
 export async function barrier(x: Exchange): Promise<void> {
@@ -110,7 +112,7 @@ export async function reduceScatter(
   await reduceBlocks(x, blocks, step, 1, 'sum', piece, (b) => into.subarray(...range(b)));
 }
 
-/** Reduces this rank's piece of each block into `out(b)`; two blocks at a time have buffers. */
+/** Reduces this rank's piece of each block into `out(b)`. */
 async function reduceBlocks<T extends Reducible>(
   x: Exchange,
   blocks: number,
@@ -122,12 +124,12 @@ async function reduceBlocks<T extends Reducible>(
   reduced: (b: number) => void = () => undefined,
   started: (b: number) => void = () => undefined,
 ): Promise<void> {
-  const scratch = [0, 1].map(() =>
+  const scratch = Array.from({ length: Math.min(WINDOW, blocks) }, () =>
     others(x).map((r) => (r === x.rank ? undefined : like(piece(0, 0), step))),
   );
   const parts = (b: number) => {
     const own = piece(b, x.rank);
-    return scratch[b % 2]!.map((s) => (s ? s.subarray(0, own.length) : own)) as T[];
+    return scratch[b % WINDOW]!.map((s) => (s ? s.subarray(0, own.length) : own)) as T[];
   };
   const running: Promise<void>[] = [];
   const sent: Promise<void>[] = [];
@@ -139,13 +141,12 @@ async function reduceBlocks<T extends Reducible>(
     sent.push(...peers.map((r) => x.push(r, subs * b, bytesOf(piece(b, r)))));
     started(b);
   };
-  start(0);
-  start(1);
+  for (let b = 0; b < WINDOW; b++) start(b);
   for (let b = 0; b < blocks; b++) {
     await running[b];
     reduceParts(parts(b), x.rank, out(b), op);
     reduced(b);
-    start(b + 2);
+    start(b + WINDOW);
   }
   await Promise.all(sent);
 }

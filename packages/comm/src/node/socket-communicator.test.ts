@@ -12,7 +12,7 @@ communicatorSuite('sockets', {
       },
     };
   },
-  // With 1 MiB to a piece and to a chunk: several blocks of a sum and several chunks of a message.
-  large: 600_001,
+  // With 512 KiB to a piece and 1 MiB to a chunk: several blocks of a sum and several chunks of a message.
+  large: 300_001,
   deathFailsAll: true,
 });
