@@ -1,3 +1,4 @@
+export * from './attention-args.js';
 export * from './communicator.js';
 export * from './dfg.js';
 export * from './engine.js';

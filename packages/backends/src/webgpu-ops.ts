@@ -30,6 +30,7 @@ import {
 import { attentionBackward } from './ops/attention/attention-backward.js';
 import { attention } from './ops/attention/attention.js';
 import { biasBackward } from './ops/bias/bias.js';
+import { dropoutAttention, dropoutAttentionBackward } from './ops/dropout/attention-dropout.js';
 import { randomScale } from './ops/dropout/random-scale.js';
 import { add, copy, fill, scale } from './ops/elementwise/elementwise.js';
 import { embedding, embeddingBackward } from './ops/embedding/embedding.js';
@@ -166,7 +167,8 @@ export class WebGpuOps implements Ops {
     rope(this.recorder, args);
   }
   attention(args: AttentionArgs): void {
-    attention(this.recorder, args);
+    if (args.dropout) dropoutAttention(this.recorder, args, args.dropout);
+    else attention(this.recorder, args);
   }
   writePages(args: Parameters<Ops['writePages']>[0]): void {
     writePages(this.recorder, args);
@@ -175,7 +177,8 @@ export class WebGpuOps implements Ops {
     pagedAttention(this.recorder, args);
   }
   attentionBackward(args: AttentionBackwardArgs): void {
-    attentionBackward(this.recorder, args);
+    if (args.dropout) dropoutAttentionBackward(this.recorder, args, args.dropout);
+    else attentionBackward(this.recorder, args);
   }
   logProbs(args: LogProbForwardArgs): void {
     logProbs(this.recorder, args);

@@ -18,7 +18,7 @@ import {
 import { Moe, type MoeSaved } from './moe.js';
 import { Residual } from './residual.js';
 import type { Shard } from './shard.js';
-import type { Training } from './training.js';
+import { noiseStream, type Training } from './training.js';
 
 /** Where keys and values of a block are kept during generation: rows of nKvHeads·headDim. */
 export interface KvCache {
@@ -161,7 +161,10 @@ export class Block {
     this.ops.rope({ ...common, x: q, nHeads: this.shard.heads.nHeads });
     this.ops.rope({ ...common, x: k, nHeads: this.shard.heads.nKvHeads });
   }
-  attentionSpec() {
+  attentionSpec(training?: Training) {
+    const { attnDropout: amount } = this.shard.config;
+    const keys = training?.keys?.all;
+    const stream = noiseStream(this.layer, 'weights');
     const { nHeads, nKvHeads, qHeadOffset, kvHeadOffset, group } = this.shard.heads;
     return {
       nHeads,
@@ -171,6 +174,7 @@ export class Block {
       qHeadOffset,
       kvHeadOffset,
       group,
+      ...(keys && amount > 0 ? { dropout: { keys, stream, amount } } : {}),
     };
   }
 
@@ -267,7 +271,7 @@ export class Block {
     }
     this.ops.attention({
       ...views,
-      ...this.attentionSpec(),
+      ...this.attentionSpec(batch.training),
       kvRange: batch.kvRange,
       out: attn,
       lse,
@@ -314,7 +318,7 @@ export class Block {
     const d = this.qkvViews(dqkv, dNormed);
     this.ops.attentionBackward({
       ...views,
-      ...this.attentionSpec(),
+      ...this.attentionSpec(batch.training),
       kvRange: batch.kvRange,
       qRange: batch.qRange,
       out: saved.attn,

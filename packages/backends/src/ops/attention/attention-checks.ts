@@ -4,7 +4,11 @@ import { expect } from 'vitest';
 
 import { normal, random, relativeError } from '../../testing/numbers.js';
 import type { Recorder } from '../../webgpu/recorder.js';
-import { attentionBackwardReference, attentionReference } from './attention.reference.js';
+import {
+  attentionBackwardReference,
+  attentionReference,
+  type AttentionShape,
+} from './attention.reference.js';
 
 export const rand = random(7);
 
@@ -106,8 +110,10 @@ export async function expectAttention(
   c: Case,
   forward: Forward,
   backward: Backward,
+  factor?: AttentionShape['factor'],
 ): Promise<void> {
-  const { T, shape, ranges, q, k, v, dOut } = setup(c);
+  const { T, shape: plain, ranges, q, k, v, dOut } = setup(c);
+  const shape = factor ? { ...plain, factor } : plain;
   const { nHeads: H, nKvHeads: G, headDim: D } = c;
   const stride = (H + 2 * G) * D;
   const qkv = upload(r, fuse(T, [q, k, v]));

@@ -11,6 +11,8 @@ export interface AttentionShape {
   readonly kvRange: ArrayLike<number>;
   /** kv head of q head h. */
   readonly kvHead: (h: number) => number;
+  /** Multiplies the weight of a pair (dropout). Default 1. */
+  readonly factor?: (t: number, h: number, key: number) => number;
 }
 
 /** q [tQ, nHeads·D], k and v [tKv, nKvHeads·D]; out like q, lse [tQ, nHeads]. */
@@ -41,7 +43,10 @@ export function attentionReference(
       for (let i = 0; i < p.length; i++) {
         p[i] = Math.exp(p[i]! - lse[t * H + h]!);
         for (let d = 0; d < D; d++)
-          out[(t * H + h) * D + d]! += p[i]! * v[((begin + i) * G + s.kvHead(h)) * D + d]!;
+          out[(t * H + h) * D + d]! +=
+            p[i]! *
+            (s.factor?.(t, h, begin + i) ?? 1) *
+            v[((begin + i) * G + s.kvHead(h)) * D + d]!;
       }
       probs.push(p);
     }
@@ -69,7 +74,7 @@ export function attentionBackwardReference(
         let dot = 0;
         for (let d = 0; d < D; d++)
           dot += dOut[qAt + d]! * v[((begin + i) * G + s.kvHead(h)) * D + d]!;
-        return dot;
+        return dot * (s.factor?.(t, h, begin + i) ?? 1);
       });
       const mean = p.reduce((a, x, i) => a + x * dp[i]!, 0);
       p.forEach((x, i) => {
@@ -78,7 +83,7 @@ export function attentionBackwardReference(
         for (let d = 0; d < D; d++) {
           dq[qAt + d]! += ds * k[at + d]!;
           dk[at + d]! += ds * q[qAt + d]!;
-          dv[at + d]! += x * dOut[qAt + d]!;
+          dv[at + d]! += x * (s.factor?.(t, h, begin + i) ?? 1) * dOut[qAt + d]!;
         }
       });
     }
