@@ -6,14 +6,9 @@ import type { AttentionBackwardArgs, Tensor } from '@realhf/api';
 
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
-import {
-  attentionParams,
-  attentionValues,
-  attentionVariants,
-  attentionWorkgroup,
-  expectSize,
-  inVec4,
-} from './attention.js';
+import { attentionBackwardF16, fitsF16Attention } from './attention-f16.js';
+import { attentionParams, attentionValues, expectSize, inVec4 } from './attention-values.js';
+import { attentionVariants, attentionWorkgroup } from './attention.js';
 import { backwardTiles, type AttentionTiles } from './attention-tiles.js';
 import workgroupSource from './attention-backward-workgroup.wgsl';
 import backwardSource from './attention-backward.wgsl';
@@ -86,6 +81,10 @@ export function attentionBackward(
   };
   expectSize('attentionBackward', 'qRange', a.qRange, 2 * a.tKv);
   expectSize('attentionBackward', 'dOut', a.dOut, a.tQ * a.nHeads * a.headDim);
+  if (fitsF16Attention(r, a)) {
+    attentionBackwardF16(r, a, values);
+    return;
+  }
   const constants = tiles ?? attentionWorkgroup(r);
   const delta = r.alloc([Math.max(1, a.tQ), a.nHeads]);
   const inputs = [a.q.tensor, a.k.tensor, a.v.tensor, a.kvRange, a.lse, a.dOut];

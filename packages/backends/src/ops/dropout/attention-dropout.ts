@@ -15,11 +15,10 @@ import type { Recorder } from '../../webgpu/recorder.js';
 import {
   attentionParams,
   attentionValues,
-  attentionVariants,
-  attentionWorkgroup,
   expectSize,
   inVec4,
-} from '../attention/attention.js';
+} from '../attention/attention-values.js';
+import { attentionVariants, attentionWorkgroup } from '../attention/attention.js';
 import source from './attention-dropout.wgsl';
 import philoxSource from './philox.wgsl';
 

@@ -6,7 +6,8 @@ import { DeviceError, type Ops, type PagedAttentionArgs, type PagedKeys } from '
 
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
-import { attentionWorkgroup, expectSize, headValues, inVec4 } from '../attention/attention.js';
+import { expectSize, headValues, inVec4 } from '../attention/attention-values.js';
+import { attentionWorkgroup } from '../attention/attention.js';
 import forwardSource from '../attention/attention.wgsl';
 import pagedKeys from './paged-keys.wgsl';
 import writeSource from './write-pages.wgsl';
