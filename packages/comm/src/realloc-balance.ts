@@ -4,7 +4,7 @@
  * since there are few demands and ranks). Integers in, integers out, the same on every rank.
  */
 
-export interface Demand {
+interface Demand {
   /** Elements. */
   readonly size: number;
   /** Who can serve it, at least one. */

@@ -26,7 +26,7 @@ export interface LocalCopy {
 }
 
 /** One side of a block: `count` runs, each `stride` after the one before. */
-export interface Place {
+interface Place {
   readonly offset: number;
   readonly stride: number;
 }

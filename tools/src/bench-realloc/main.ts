@@ -62,13 +62,14 @@ function layout(dp: number, tp: number, pp: number): Parallelism {
 const nameOf = (p: Parallelism) =>
   `dp${p.dataParallelSize} tp${p.tensorParallelSize} pp${p.pipelineParallelSize}`;
 
-const pairs: readonly (readonly [Parallelism, Parallelism])[] = [
-  [layout(1, 4, 1), layout(4, 1, 1)],
-  [layout(4, 1, 1), layout(1, 4, 1)],
-  [layout(1, 2, 2), layout(2, 2, 1)],
-  [layout(1, 1, 4), layout(1, 4, 1)],
-  [layout(2, 1, 2), layout(1, 2, 2)],
-  [layout(2, 2, 1), layout(1, 1, 4)],
+/** Source, target, first rank of the target. */
+const pairs: readonly (readonly [Parallelism, Parallelism, number])[] = [
+  [layout(1, 4, 1), layout(4, 1, 1), 0],
+  [layout(4, 1, 1), layout(1, 4, 1), 4],
+  [layout(1, 2, 2), layout(2, 2, 1), 0],
+  [layout(1, 1, 4), layout(1, 4, 1), 0],
+  [layout(2, 1, 2), layout(1, 2, 2), 2],
+  [layout(1, 1, 1), layout(4, 1, 1), 1],
 ];
 
 export async function main(_root: string, args: readonly string[]): Promise<number> {
@@ -97,18 +98,19 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
   const ops = new WebGpuOps({ device: gpu.device, adapter: gpu.adapterName, isCpu: gpu.isCpu });
   console.log(`${gpu.adapterName}, ${wire} on the wire, depth ${values.depth}`);
   console.log('from → to | MB sent | MB kept | plan ms | ms | GB/s | plain copy GB/s | of it');
-  for (const [from, to] of pairs) {
+  for (const [from, to, shift] of pairs) {
     const maps = [
       replicaMaps(config, from, ops.maxTensorBytes),
       replicaMaps(config, to, ops.maxTensorBytes),
     ] as const;
     const start = performance.now();
-    const plan = planRealloc(...maps);
+    const targetRanks = maps[1].map((_, i) => shift + i);
+    const plan = planRealloc(...maps, { targetRanks });
     const planMs = performance.now() - start;
     const [source, target] = maps.map((side) =>
       side.map((m) => m.segmentSizes.map((n) => ops.zeros([n]))),
     ) as [Tensor[][], Tensor[][]];
-    const comms = loopbackCommunicators(Math.max(worldSize(from), worldSize(to)));
+    const comms = loopbackCommunicators(Math.max(worldSize(from), shift + worldSize(to)));
     const sessions = comms.map(
       (comm, rank) =>
         new ReallocSession({ plan, rank, ops, comm, wire, depth: Number(values.depth) }),
@@ -118,7 +120,7 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
         sessions.map((s, r) =>
           s.run({
             ...(source[r] && { source: source[r] }),
-            ...(target[r] && { target: target[r] }),
+            ...(target[r - shift] && { target: target[r - shift]! }),
           }),
         ),
       );
@@ -130,7 +132,7 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
     const bytes = plan.moved * (wire === 'f16' ? 2 : 4);
     console.log(
       [
-        `${nameOf(from)} → ${nameOf(to)}`,
+        `${nameOf(from)} → ${nameOf(to)}${shift > 0 ? ` on ranks ${shift}…` : ''}`,
         (bytes / 1e6).toFixed(1),
         ((plan.copied * 4) / 1e6).toFixed(1),
         planMs.toFixed(1),
