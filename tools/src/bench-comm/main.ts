@@ -16,6 +16,7 @@ import { directoryNameResolve, socketCommunicator } from '@realhf/comm/node';
 
 import { median } from '../bench/timing.js';
 
+const iperf3 = 'iperf3';
 const help = `npm run bench:comm -- [--mb N] [--rounds N] [--iperf-port N]
   --mb          size of a message in MB; default 64
   --rounds      rounds, of which the median counts; default 7
@@ -111,13 +112,13 @@ async function measure(
 }
 
 function iperfServer(port: string): ChildProcess | undefined {
-  if (spawnSync('iperf3', ['--version']).error) return undefined;
-  return spawn('iperf3', ['-s', '-B', '127.0.0.1', '-p', port], { stdio: 'ignore' });
+  if (spawnSync(iperf3, ['--version']).error) return undefined;
+  return spawn(iperf3, ['-s', '-B', '127.0.0.1', '-p', port], { stdio: 'ignore' });
 }
 
 /** GB/s of one connection that sends 1 GiB. */
 function iperfOnce(port: string): number | undefined {
-  const { stdout } = spawnSync('iperf3', ['-c', '127.0.0.1', '-p', port, '-n', '1G', '-J'], {
+  const { stdout } = spawnSync(iperf3, ['-c', '127.0.0.1', '-p', port, '-n', '1G', '-J'], {
     timeout: 30_000,
     encoding: 'utf8',
   });

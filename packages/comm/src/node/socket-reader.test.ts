@@ -33,7 +33,7 @@ it('frames come back as they were, whatever the pieces that the kernel delivers'
       });
       for (let at = 0; at < stream.length;) {
         const into = reader.buffer();
-        const n = Math.min(pieces.next().value, into.length, stream.length - at);
+        const n = Math.min(Number(pieces.next().value), into.length, stream.length - at);
         into.set(stream.subarray(at, at + n));
         reader.received(n);
         at += n;

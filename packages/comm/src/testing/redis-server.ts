@@ -11,13 +11,15 @@ export interface RedisServer {
   stop(): Promise<void>;
 }
 
+const program = 'redis-server';
+
 /** Throws where redis-server isn't installed, or doesn't start on one of several ports. */
 export async function startRedis(): Promise<RedisServer> {
   let said = '';
   for (let attempt = 0; attempt < 5; attempt++) {
     const port = await freePort();
     const args = ['--bind', '127.0.0.1', '--port', String(port), '--save', '', '--dir', tmpdir()];
-    const server = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const server = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     said = await readiness(server);
     if (said.includes('Ready to accept connections'))
       return { url: `redis://127.0.0.1:${port}`, stop: () => stop(server) };
