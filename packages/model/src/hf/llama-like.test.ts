@@ -1,5 +1,5 @@
 /** qwen2, qwen3, mistral and gemma: what config.json says of each, what it refuses, and the way back. */
-import { ConfigError, type ModelConfig } from '@realhf/api';
+import { ConfigError, moeSchema, type ModelConfig } from '@realhf/api';
 import { describe, expect, it } from 'vitest';
 import { paramSpecs } from '../params/specs.js';
 import { llamaConfig } from '../params/test-configs.js';
@@ -31,6 +31,19 @@ const examples: readonly ModelConfig[] = [
     family: 'mistral',
     slidingWindow: 9,
     rope: { type: 'linear', base: 1e4, factor: 2 },
+  }),
+  llamaConfig({ family: 'mixtral', moe: moeSchema.parse({ numExperts: 3 }), attnDropout: 0.1 }),
+  llamaConfig({
+    family: 'mixtral',
+    slidingWindow: 9,
+    moe: moeSchema.parse({
+      topK: 1,
+      routing: 'sinkhorn',
+      capacityFactor: 1.5,
+      tokenDropPolicy: 'position',
+      zLossCoeff: 0.1,
+      inputJitterEps: 0.01,
+    }),
   }),
   llamaConfig({
     family: 'gemma',

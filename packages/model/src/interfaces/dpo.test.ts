@@ -50,6 +50,8 @@ describe('dpo', () => {
     expect(engine.calls).toHaveLength(1);
     expect(engine.calls[0]).toMatchObject({ loss: { name: 'dpo' }, options: { versionSteps: 3 } });
     expect(engine.calls[0]!.loss!.weight(pairs)).toBe(3);
+    // P17: without dropout.
+    expect(engine.calls[0]!.options).not.toHaveProperty('noiseSeed');
   });
   it('refuses label smoothing where the loss has none', () => {
     expect(() => new DpoInterface({ loss_type: 'ipo', label_smoothing: 0.1 })).toThrow(

@@ -49,6 +49,11 @@ describe('sft and paired_rw', () => {
         options: { nMbs: 2, versionSteps: 4 },
       });
       expect(model.version.globalStep).toBe(4);
+      // Training mode (dropout), drawn anew in every step.
+      await held.trainStep(modelWith(engine, 5), input, {});
+      const seeds = engine.calls.map((c) => c.options.noiseSeed);
+      expect(seeds).toEqual([expect.any(Number), expect.any(Number)]);
+      expect(seeds[1]).not.toBe(seeds[0]);
     },
   );
 
