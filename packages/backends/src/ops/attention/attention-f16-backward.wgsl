@@ -10,8 +10,7 @@
 @group(0) @binding(5) var<storage, read> d_out: array<vec4f>;
 @group(0) @binding(6) var<storage, read> largest: array<u32>;
 
-// A row operand on its way into matrices; later the gradients of a tile's scores, in dkv its weights behind them.
-var<workgroup> rows: array<vec4<f16>, max(64u * LD, 128u * S_LD)>;
+// `rows` of each kernel: a row operand on its way into matrices; later the gradients of a tile's scores.
 var<workgroup> tile_x: array<vec4<f16>, BK * LD>;
 var<workgroup> tile_y: array<vec4<f16>, BK * LD>;
 var<workgroup> scores: array<vec4f, 64u * S_LD>;

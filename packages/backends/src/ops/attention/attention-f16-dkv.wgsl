@@ -4,7 +4,8 @@
 @group(0) @binding(8) var<storage, read> delta_in: array<f32>;
 @group(0) @binding(9) var<storage, read_write> d_kv: array<vec4f>;
 
-
+// Behind the gradients of scores their weights.
+var<workgroup> rows: array<vec4<f16>, max(64u * LD, 128u * S_LD)>;
 // Of the columns of dkv.
 var<workgroup> column_begin: array<vec4u, BK / 4u>;
 var<workgroup> column_end: array<vec4u, BK / 4u>;

@@ -2,6 +2,7 @@
 @group(0) @binding(7) var<storage, read> out: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> delta: array<f32>;
 @group(0) @binding(9) var<storage, read_write> d_q: array<vec4f>;
+var<workgroup> rows: array<vec4<f16>, 64u * max(LD, S_LD)>;
 
 @compute @workgroup_size(T)
 fn dq(
