@@ -122,9 +122,11 @@ export class ReallocSession {
     try {
       for (const step of this.steps) {
         if (underWay.length >= Math.max(1, depth)) await underWay.shift();
-        underWay.push(
-          step.transfer.from === rank ? this.send(step, source) : this.receive(step, target, eta),
-        );
+        const begun =
+          step.transfer.from === rank ? this.send(step, source) : this.receive(step, target, eta);
+        // Awaited in its turn: until then a failure is not unhandled.
+        begun.catch(() => undefined);
+        underWay.push(begun);
       }
       while (underWay.length > 0) await underWay.shift();
     } finally {
