@@ -6,6 +6,13 @@ import { grpoCommand } from './experiments/grpo.js';
 import { ppoCommand } from './experiments/ppo.js';
 import { rwCommand } from './experiments/rw.js';
 import { sftCommand } from './experiments/sft.js';
+import {
+  logsCommand,
+  pauseCommand,
+  psCommand,
+  resumeCommand,
+  stopCommand,
+} from './lifecycle/commands.js';
 import type { Command } from './options/command.js';
 import { quickstartCommand } from './quickstart/command.js';
 import { verifyCommand } from './verify/command.js';
@@ -18,6 +25,11 @@ export const commands: readonly Command[] = [
   grpoCommand,
   dpoCommand,
   genCommand,
+  psCommand,
+  pauseCommand,
+  resumeCommand,
+  stopCommand,
+  logsCommand,
   doctorCommand,
   verifyCommand,
 ];

@@ -65,6 +65,14 @@ function claim(temporary: string, path: string): boolean {
   }
 }
 
+/** Who holds a run's directory, and whether that process lives; undefined where nobody does. */
+export function lockOwner(dir: string): { pid: number; host: string; alive: boolean } | undefined {
+  const owner = readOwner(join(dir, 'run.lock'))?.owner;
+  if (!owner) return undefined;
+  // Another host can't be asked: it is taken at its word.
+  return { ...owner, alive: owner.host !== hostname() || alive(owner) };
+}
+
 /** Held from the constructor until `release` or the end of the process. */
 export class RunLock {
   readonly path: string;

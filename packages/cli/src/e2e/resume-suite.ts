@@ -143,7 +143,8 @@ function computed(line: string): unknown {
 
 const stateSchema = z.object({
   master: z.looseObject({ secondsSinceSave: z.number(), secondsSinceEval: z.number() }),
-  optimizer: z.record(z.string(), z.unknown()),
+  // Of many workers, each keeps its own beside its shards.
+  optimizer: z.record(z.string(), z.unknown()).optional(),
 });
 
 /** All files of a checkpoint but the clock: blobs and weights as bytes, the state without seconds. */

@@ -7,11 +7,16 @@ import type { Master, RunPlan, StepRecord } from '@realhf/dataflow';
 
 import type { Checkpoint } from '../checkpoint/store.js';
 import { MetricsWriter } from '../log/metrics-writer.js';
-import { createProgress, formatSeconds } from '../log/progress.js';
+import { createProgress, formatSeconds, type Progress } from '../log/progress.js';
 import type { RunDirectory } from '../log/run-directory.js';
 import { TensorBoardWriter } from '../log/tensorboard.js';
+import { appendLog } from '../lifecycle/run-logs.js';
+import { takeCommand } from '../lifecycle/run-status.js';
 import type { RunContext } from '../options/command.js';
 import type { ExperimentSpec } from './spec.js';
+
+/** Between two looks for a command while a run is paused. */
+const pauseMs = 100;
 
 export interface ExperimentResult {
   /** Directory of the run. */
@@ -37,8 +42,6 @@ export interface RunStepsOptions {
   save(step: number): Promise<Checkpoint>;
   /** More numbers of a step for metrics.jsonl and TensorBoard. */
   measure?(record: StepRecord): Promise<Readonly<Record<string, number>>>;
-  /** After each step; 'stop' ends the run as an interrupt does. */
-  edge?(steps: number): Promise<'go' | 'stop'>;
 }
 
 /** Throws what a step throws. */
@@ -48,7 +51,19 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
   const start = run.resume?.step ?? 0;
   const metrics = new MetricsWriter(run.metricsPath, { resumeStep: start });
   const events = new TensorBoardWriter(run.tensorboardDir, { resumeFrom: start + 1 });
-  const progress = createProgress({ total: plan.lastStep, start, output: context.stderr });
+  const shown = createProgress({ total: plan.lastStep, start, output: context.stderr });
+  const progress: Progress = {
+    update: (step) => {
+      shown.update(step);
+    },
+    note: (line) => {
+      shown.note(line);
+      appendLog(run.path, 'master', line);
+    },
+    stop: () => {
+      shown.stop();
+    },
+  };
   let last = run.resume;
   let steps = start;
   let stopped = false;
@@ -56,6 +71,8 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
     progress.note('stopping: this step is finished and saved first; a second signal ends at once');
   };
   context.signal.addEventListener('abort', stopping, { once: true });
+  takeCommand(run.path);
+  run.status.set({ state: 'RUNNING', step: start, steps: plan.lastStep });
   try {
     for (const note of [
       `run ${run.path}: ${plan.lastStep} steps, ${plan.stepsPerEpoch} an epoch, on ${o.on}`,
@@ -67,13 +84,17 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
     for await (const record of start >= plan.lastStep ? [] : master.run()) {
       steps = record.step + 1;
       report(spec, record, (await o.measure?.(record)) ?? {}, { metrics, events, progress });
-      stopped = (await o.edge?.(steps)) === 'stop' || context.signal.aborted;
+      run.status.set({ step: steps });
+      stopped = await stopsHere(o, progress);
       if (record.save || record.last || stopped) {
         last = await o.save(steps);
         progress.note(`saved ${last.path}`);
       }
       if (stopped) break;
     }
+  } catch (error) {
+    run.status.set({ state: 'ERROR', error: error instanceof Error ? error.message : 'unknown' });
+    throw error;
   } finally {
     context.signal.removeEventListener('abort', stopping);
     progress.stop();
@@ -84,6 +105,7 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
   const trained = spec.roles.filter((r) => r.optimizer).map((r) => r.role);
   const models = Object.fromEntries(saved ? trained.map((r) => [r, saved.modelDir(r)]) : []);
   const interrupted = stopped && steps < plan.lastStep;
+  run.status.set({ state: interrupted ? 'INTERRUPTED' : 'COMPLETED' });
   const seconds = (performance.now() - began) / 1000;
   context.stderr.write(
     interrupted
@@ -95,10 +117,27 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
   return { path: run.path, steps, seconds, models, interrupted };
 }
 
+/** Serves `real pause`, `resume` and `stop`, and the signal; true if the run ends here. */
+async function stopsHere({ run, context }: RunStepsOptions, progress: Progress): Promise<boolean> {
+  let command = takeCommand(run.path);
+  if (command === 'pause') {
+    run.status.set({ state: 'PAUSED' });
+    progress.note('paused; real resume lets it go on');
+    while (command !== 'resume' && command !== 'stop' && !context.signal.aborted) {
+      await new Promise((resolve) => {
+        setTimeout(resolve, pauseMs);
+      });
+      command = takeCommand(run.path) ?? command;
+    }
+    run.status.set({ state: 'RUNNING' });
+  }
+  return command === 'stop' || context.signal.aborted;
+}
+
 interface Sinks {
   readonly metrics: MetricsWriter;
   readonly events: TensorBoardWriter;
-  readonly progress: ReturnType<typeof createProgress>;
+  readonly progress: Progress;
 }
 
 function report(

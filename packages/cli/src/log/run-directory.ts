@@ -4,6 +4,8 @@
  *   metrics.jsonl   a line per step
  *   tensorboard/    the same as events
  *   checkpoints/    step directories and `latest` (commands that train)
+ *   status.json     where it stands (real ps)
+ *   logs/           one file a process
  *   run.lock        while a process uses it
  * recover_mode decides what an existing directory means: refuse, go on, or go on or fail.
  */
@@ -14,6 +16,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { RunLock } from '../checkpoint/lock.js';
 import { type Checkpoint, CheckpointStore } from '../checkpoint/store.js';
+import { StatusFile } from '../lifecycle/run-status.js';
 import type { CommonConfig } from '../options/schemas/common.js';
 
 export interface RunDirectory {
@@ -27,6 +30,8 @@ export interface RunDirectory {
   readonly resume: Checkpoint | undefined;
   /** Dotted names of options that differ from the run that is resumed. */
   readonly changed: readonly string[];
+  /** Where the run stands, for other processes to read. */
+  readonly status: StatusFile;
   /** Releases the lock. */
   close(): void;
 }
@@ -49,7 +54,7 @@ function leaves(value: unknown, prefix = ''): Map<string, unknown> {
 }
 
 /** Options that may differ between a run and its continuation without changing its numbers. */
-const free = new Set(['recover_mode', 'trial_name', 'fileroot']);
+const free = new Set(['recover_mode', 'recover_retries', 'redis_url', 'trial_name', 'fileroot']);
 
 function differences(before: unknown, after: unknown): string[] {
   const [a, b] = [leaves(before), leaves(after)];
@@ -124,6 +129,7 @@ export function openRunDirectory(
       checkpoints,
       resume,
       changed,
+      status: new StatusFile(path),
       close: () => {
         lock.release();
       },

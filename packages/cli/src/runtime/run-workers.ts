@@ -16,6 +16,7 @@ import type { OpenedDataset } from '../data/from-options.js';
 import { runSteps, type ExperimentResult } from '../experiments/run-steps.js';
 import type { ExperimentSpec } from '../experiments/spec.js';
 import { openRunDirectory, type RunDirectory } from '../log/run-directory.js';
+import { appendLog } from '../lifecycle/run-logs.js';
 import type { RunContext } from '../options/command.js';
 import { allocate, type RunAllocation } from './allocate.js';
 import { makeRunKeys } from './keys.js';
@@ -52,6 +53,7 @@ export async function runWorkers(o: RunWorkersOptions): Promise<ExperimentResult
       const resume = run.checkpoints.latest();
       const end = await attempt(o, { ...run, resume }, plan);
       if (!('death' in end)) return end;
+      appendLog(run.path, 'master', end.death.message);
       if (left === 0 || context.signal.aborted) throw end.death;
       const from = run.checkpoints.latest()?.step ?? 0;
       context.stderr.write(
@@ -107,6 +109,10 @@ async function attempt(
       stream.fail(death);
     },
   );
+  run.status.set({
+    state: 'READY',
+    workers: processes.all.map((w) => ({ name: w.name, pid: w.pid ?? 0, state: 'READY' })),
+  });
   let graceMs = 0;
   try {
     await names.add(controlKey(config.namePrefix), address);
@@ -141,6 +147,13 @@ async function attempt(
     return result;
   } catch (error) {
     const death = await processes.deathWithin(deathMs);
+    const failed = processes.all.map((w) => ({
+      name: w.name,
+      pid: w.pid ?? 0,
+      state: w.cause === undefined ? ('READY' as const) : ('LOST' as const),
+    }));
+    const text = death?.message ?? (error instanceof Error ? error.message : String(error));
+    run.status.set({ state: 'ERROR', error: text, workers: failed });
     if (death) return { death };
     throw error;
   } finally {

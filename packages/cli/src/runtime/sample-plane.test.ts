@@ -45,7 +45,9 @@ test('workers take tensors from each other, many at a time, and errors keep thei
       wanted,
     );
   });
-  closers.push(served.close);
+  closers.push(() => {
+    served.close();
+  });
   let asked = 0;
   const puller = new SamplePuller(keys, () => {
     asked++;

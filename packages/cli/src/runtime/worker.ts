@@ -16,6 +16,7 @@ import { roleConfig } from '../experiments/load-model.js';
 import { openOps } from '../experiments/open-ops.js';
 import type { ExperimentSpec } from '../experiments/spec.js';
 import { makeSpec } from '../experiments/specs.js';
+import { stamped } from '../lifecycle/run-logs.js';
 import { buildReplicas } from './build-replicas.js';
 import { WorkerHooks } from './hooks.js';
 import { formatRunKeys, keysVariable, parseRunKeys } from './keys.js';
@@ -33,7 +34,7 @@ export async function workerMain(words: readonly string[]): Promise<void> {
     await work(words);
     process.exit(0);
   } catch (error) {
-    console.error(error);
+    say(error instanceof Error ? (error.stack ?? error.message) : String(error));
     process.exit(1);
   }
 }
@@ -55,7 +56,7 @@ async function work(words: readonly string[]): Promise<void> {
   const names = await openNames(config.names);
   const spec = await makeSpec(config.command, config.options);
   const { ops } = await openOps({}, spec.config.matmul_precision);
-  console.log(`${name} (process ${process.pid}) on ${ops.adapter}`);
+  say(`${name} (process ${process.pid}) on ${ops.adapter}`);
   const world =
     config.size === 1
       ? undefined
@@ -131,7 +132,7 @@ async function work(words: readonly string[]): Promise<void> {
   };
   const address = await names.wait(controlKey(prefix), { timeoutMs });
   const socket = connectWorker(name, address, keys);
-  console.log(`ready: ${replicas.map((r) => modelKey(r.placement.model)).join(', ')}`);
+  say(`ready: ${replicas.map((r) => modelKey(r.placement.model)).join(', ')}`);
   await socket.serve({ flow, run });
 
   samples.close();
@@ -148,6 +149,11 @@ async function configsOf(spec: ExperimentSpec): Promise<Map<string, ModelConfig>
   for (const { role, options, key, isCritic } of spec.roles)
     out.set(role, await roleConfig(options, key, isCritic));
   return out;
+}
+
+/** Standard output is this worker's log. */
+function say(text: string): void {
+  process.stdout.write(`${stamped(text)}\n`);
 }
 
 function once<T>(make: () => T): () => T {

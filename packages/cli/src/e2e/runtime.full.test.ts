@@ -1,0 +1,60 @@
+/** Every layout as real processes, and thirty kills: `npm run test:full`. */
+import { beforeAll, describe, it } from 'vitest';
+
+import { useReal } from './real-process.js';
+import { Draws, expectSameRuns } from './resume-suite.js';
+import {
+  expectSameStats,
+  killWorkersAndFinish,
+  layoutWords,
+  ppoOnLm,
+  runToEnd,
+  sftOn,
+  writeRuntimeInputs,
+} from './runtime-suite.js';
+import { useFolder } from './tiny.js';
+
+const cwd = useFolder();
+const start = useReal();
+const draws = new Draws();
+beforeAll(() => {
+  writeRuntimeInputs(cwd);
+});
+
+const layouts = ['d3m1p1', 'd1m3p1', 'd1m4p1', 'd1m1p4', 'd2m2p2'];
+
+describe.each([
+  { words: sftOn('lm'), mfcs: ['trainDefault'] },
+  { words: ppoOnLm, mfcs: ['actor_train', 'critic_train'] },
+])('$words.0', ({ words, mfcs }) => {
+  let one = '';
+  beforeAll(async () => {
+    one = await runToEnd(start, cwd, words, 'one');
+  }, 600_000);
+  it.each(words[0] === 'ppo' ? ['d1m4p1', 'd2m2p2'] : layouts)(
+    '%s computes what one process computes',
+    async (layout) => {
+      const many = await runToEnd(start, cwd, [...words, ...layoutWords(layout)], layout);
+      for (const mfc of mfcs) expectSameStats(one, many, mfc);
+    },
+  );
+});
+
+it('thirty kills of workers end with the same bytes', async () => {
+  const plan = {
+    start,
+    cwd,
+    words: [
+      ...sftOn('one', 4).map((w) => (w === 'experiment_name=sft' ? 'experiment_name=kills' : w)),
+      ...layoutWords('d2m1p1'),
+      'exp_ctrl.save_freq_steps=2',
+      'exp_ctrl.total_train_epochs=10',
+    ],
+    experiment: 'kills',
+    steps: 60,
+    kills: 30,
+  };
+  await runToEnd(start, cwd, plan.words, 'whole');
+  await killWorkersAndFinish(plan, 'killed', draws);
+  expectSameRuns(plan, 'whole', 'killed');
+});
