@@ -51,12 +51,11 @@ export async function main(root: string, args: readonly string[]): Promise<numbe
   );
   const ended = once(child, 'exit') as Promise<[number | null]>;
   try {
-    const iperf: number[] = [];
+    const iperf: [number[], number[]] = [[], []];
     const port = values['iperf-port'];
     const server = iperfServer(port);
     const times = await measure(await join2(folder, 0), mb, rounds, () => {
-      const rate = server && iperfOnce(port);
-      if (rate) iperf.push(rate);
+      if (server) for (const i of [0, 1] as const) iperf[i].push(iperfOnce(port, i === 1));
     });
     server?.kill();
     report(times, mb, iperf);
@@ -116,17 +115,23 @@ function iperfServer(port: string): ChildProcess | undefined {
   return spawn(iperf3, ['-s', '-B', '127.0.0.1', '-p', port], { stdio: 'ignore' });
 }
 
-/** GB/s of one connection that sends 1 GiB. */
-function iperfOnce(port: string): number | undefined {
-  const { stdout } = spawnSync(iperf3, ['-c', '127.0.0.1', '-p', port, '-n', '1G', '-J'], {
-    timeout: 30_000,
-    encoding: 'utf8',
-  });
-  const { end } = JSON.parse(stdout) as { end?: { sum_received?: { bits_per_second: number } } };
-  return end?.sum_received && end.sum_received.bits_per_second / 8e9;
+/** GB/s of a connection that sends 1 GiB, or of each of two that do so in opposite directions. */
+function iperfOnce(port: string, bothWays: boolean): number {
+  const args = ['-c', '127.0.0.1', '-p', port, '-n', '1G', '-J', ...(bothWays ? ['--bidir'] : [])];
+  const { stdout } = spawnSync(iperf3, args, { encoding: 'utf8', timeout: 30_000 });
+  const { end } = JSON.parse(stdout) as {
+    end: Record<string, { bits_per_second: number } | undefined>;
+  };
+  const sums = [end.sum_received, end.sum_received_bidir_reverse].flatMap((s) => s ?? []);
+  if (sums.length === 0) throw new Error(`iperf3 on port ${port} failed: ${stdout.slice(0, 500)}`);
+  return sums.reduce((total, s) => total + s.bits_per_second / 8e9, 0) / sums.length;
 }
 
-function report(times: Map<string, number[]>, mb: number, iperf: readonly number[]): void {
+function report(
+  times: Map<string, number[]>,
+  mb: number,
+  iperf: readonly (readonly number[])[],
+): void {
   const row = (name: string, ms: string, rate: string) => {
     console.log(name.padEnd(24) + ms.padStart(10) + rate.padStart(10));
   };
@@ -136,6 +141,10 @@ function report(times: Map<string, number[]>, mb: number, iperf: readonly number
     const sized = !/KB|barrier/.test(name);
     row(name, (s * 1000).toPrecision(3), sized ? (mb / 1000 / s).toPrecision(3) : '');
   }
-  if (iperf.length === 0) console.log('iperf3 is not installed, or its port is taken');
-  else row('iperf3, one connection', '', median(iperf).toPrecision(3));
+  if (iperf[0]!.length === 0) {
+    console.log('iperf3 is not installed');
+    return;
+  }
+  row('iperf3', '', median(iperf[0]!).toPrecision(3));
+  row('iperf3 both ways', '', median(iperf[1]!).toPrecision(3));
 }
