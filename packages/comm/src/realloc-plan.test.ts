@@ -124,7 +124,7 @@ describe('planRealloc', () => {
           expect(got).toEqual(byRank(targetRanks, target.map(value)));
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
