@@ -14,7 +14,9 @@ import {
   stopCommand,
 } from './lifecycle/commands.js';
 import type { Command } from './options/command.js';
+import { planCommand } from './plan/command.js';
 import { quickstartCommand } from './quickstart/command.js';
+import { serveCommand } from './serve/command.js';
 import { verifyCommand } from './verify/command.js';
 
 export const commands: readonly Command[] = [
@@ -25,11 +27,13 @@ export const commands: readonly Command[] = [
   grpoCommand,
   dpoCommand,
   genCommand,
+  serveCommand,
   psCommand,
   pauseCommand,
   resumeCommand,
   stopCommand,
   logsCommand,
+  planCommand,
   doctorCommand,
   verifyCommand,
 ];

@@ -69,7 +69,8 @@ export class PagePool {
   release(pages: readonly number[]): void {
     for (let i = pages.length - 1; i >= 0; i--) {
       const page = pages[i]!;
-      if (--this.owners[page]! === 0) (this.contents.has(page) ? this.idle : this.blank).add(page);
+      this.owners[page]!--;
+      if (!this.owners[page]) (this.contents.has(page) ? this.idle : this.blank).add(page);
     }
   }
 
