@@ -1,6 +1,5 @@
 /** Names of one process: clients that are given the same store see the same names. For tests and for ranks in one process. */
 import { CommError } from '@realhf/api';
-import { deadline } from '../deadline.js';
 import { checkKey, checkTtl, isWithin, takenError, timeoutError } from './name-resolve.js';
 import type { AddOptions, NameResolve, WaitOptions } from './name-resolve.js';
 
@@ -51,7 +50,7 @@ class MemoryNameResolve implements NameResolve {
     const value = await new Promise<string | undefined>((resolve, reject) => {
       const { waiters } = this.store;
       const end = () => {
-        cancel();
+        clearTimeout(timer);
         this.waits.delete(fail);
         waiters.get(key)?.delete(found);
       };
@@ -63,10 +62,11 @@ class MemoryNameResolve implements NameResolve {
         end();
         reject(e);
       };
-      const cancel = deadline(timeoutMs, () => {
+      // It keeps the process alive: a program that only waits here is to hear of the time-out.
+      const timer = setTimeout(() => {
         end();
         resolve(undefined);
-      });
+      }, timeoutMs);
       this.waits.add(fail);
       waiters.set(key, (waiters.get(key) ?? new Set()).add(found));
     });
