@@ -161,7 +161,8 @@ async function check(c: Case): Promise<void> {
   const [again, gradsAgain] = await Promise.all([args.out, dx].map(download));
   const equal =
     again!.every((x, i) => x === out![i]) && gradsAgain!.every((x, i) => x === grads![i]);
-  const limit = c.std ? 1e-2 : 2e-3;
+  // Of one token the gradients of q and k are 0: what is left is rounding.
+  const limit = c.std ? 1e-2 : T === 1 ? 2e-2 : 2e-3;
   const ok = equal && errors.every((e) => e < limit);
   if (!ok) failures++;
   console.log(

@@ -1,8 +1,8 @@
 // Attention with f16 operands and f32 sums, on the matrices of a subgroup of 32. A workgroup takes 64 rows, which are
 // queries times the G heads of one kv head, and walks their keys in tiles of BK: four blocks of 16 rows by SN halves of D a
 // subgroup. Scores go through workgroup memory, where 2·SN lanes share a row. The online softmax (arXiv 1805.02867) keeps a
-// whole power of two as a row's reference and moves it only when a score is 2^8 above, so sums in matrices are rescaled
-// rarely, and exactly (the idea is FlashAttention-4's). Sequences are walked one by one from their first key: a row's bits do not
+// whole power of two as a row's reference; where a score is 2^14 above it, which is rare, it is raised and the workgroup starts
+// again, because rows of sums in matrices can't be rescaled (in matrices that can, FlashAttention-4 rescales as rarely). Sequences are walked one by one from their first key: a row's bits do not
 // depend on the rows beside it. D is 64 or 128. Offsets and strides count vec4s.
 @group(0) @binding(0) var<storage, read> q: array<vec4f>;
 @group(0) @binding(1) var<storage, read> k: array<vec4f>;
@@ -118,6 +118,7 @@ fn main(
     let begin = select(0xffffffffu, range.x, inside_run);
     let end = select(0u, range.y, inside_run);
     run = facts.z;
+    var again = false;
     var x0 = vec4f();
     var x1 = vec4f();
     var x2 = vec4f();
@@ -278,19 +279,15 @@ fn main(
       let m01 = max(max(w0, w1), max(w2, w3));
       let m = max(m01, max(max(w4, w5), max(w6, w7)));
       top = join_max(max(max(m.x, m.y), max(m.z, m.w)));
-      var fade = 1.0;
       if (top > LOWEST) {
         if (reference == LOWEST) {
           reference = ceil(top);
-        } else if (top > reference + 8.0) {
-          fade = exp2(max(reference - ceil(top), -126.0));
+        } else if (top > reference + 14.0) {
           reference = ceil(top);
-          sum *= fade;
           // All that write write the same.
           shared_moved = 1u;
         }
       }
-      if (part == 0u) { row_factor[row] = fade; }
       var lane_sum = vec4f();
       w0 = weight(w0, reference); lane_sum += w0; rows[at + 0u * LANES] = vec4<f16>(w0);
       w1 = weight(w1, reference); lane_sum += w1; rows[at + 1u * LANES] = vec4<f16>(w1);
@@ -305,12 +302,8 @@ fn main(
         w7 = weight(w7, reference); lane_sum += w7; rows[at + 7u * LANES] = vec4<f16>(w7);
       }
       sum += (lane_sum.x + lane_sum.y) + (lane_sum.z + lane_sum.w);
-      if (workgroupUniformLoad(&shared_moved) != 0u) {
-        o0 = rescaled(o0, r0, column, lane);
-        o1 = rescaled(o1, r0, column, lane);
-        o2 = rescaled(o2, r0, column, lane);
-        o3 = rescaled(o3, r0, column, lane);
-      }
+      again = workgroupUniformLoad(&shared_moved) != 0u;
+      if (again) { break; }
       for (var kk = 0u; kk < BK / 16u; kk++) {
         let p = weights(0u, r0, kk);
         o0 = multiply(p, straight_y(kk, 4u * column + 0u), o0);
@@ -318,6 +311,14 @@ fn main(
         o2 = multiply(p, straight_y(kk, 4u * column + 2u), o2);
         o3 = multiply(p, straight_y(kk, 4u * column + 3u), o3);
       }
+    }
+    if (again) {
+      run = 0u;
+      sum = 0.0;
+      o0 = Sum();
+      o1 = Sum();
+      o2 = Sum();
+      o3 = Sum();
     }
   }
 
@@ -374,16 +375,3 @@ fn masked(x: vec4f, key: u32, begin: u32, end: u32) -> vec4f {
 }
 
 fn weight(x: vec4f, reference: f32) -> vec4f { return select(vec4f(), exp2(x - reference), x > vec4f(LOWEST)); }
-
-// A subgroup's matrix of output, each row times its factor: by way of the scores, which are in registers by now.
-fn rescaled(o: Sum, r0: u32, column: u32, lane: u32) -> Sum {
-  workgroupBarrier();
-  spill(o, r0, column);
-  workgroupBarrier();
-  for (var i = lane; i < 64u; i += 32u) {
-    let r = r0 + i / 4u;
-    scores[r * S_LD + 4u * column + i % 4u] *= row_factor[r];
-  }
-  workgroupBarrier();
-  return unspill(r0, column);
-}
