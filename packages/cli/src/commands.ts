@@ -13,6 +13,7 @@ import {
   resumeCommand,
   stopCommand,
 } from './lifecycle/commands.js';
+import { graphCommand } from './graph/command.js';
 import type { Command } from './options/command.js';
 import { planCommand } from './plan/command.js';
 import { quickstartCommand } from './quickstart/command.js';
@@ -34,6 +35,7 @@ export const commands: readonly Command[] = [
   stopCommand,
   logsCommand,
   planCommand,
+  graphCommand,
   doctorCommand,
   verifyCommand,
 ];

@@ -34,6 +34,6 @@ async function commandMain(): Promise<number> {
     env: process.env,
     signal: interrupt.signal,
     version: manifest.version,
-    entry,
+    entry: [entry],
   });
 }

@@ -33,15 +33,17 @@ async function dispatch(
     env.stdout.write(`${env.version}\n`);
     return;
   }
-  const command = commands.find((c) => c.name === name);
-  if (!command) {
+  const found = commands.find((c) => c.name === name);
+  if (!found) {
     const names = commands.map((c) => c.name);
     const near = didYouMean(name, names);
     throw new ConfigError(
       `unknown command '${name}'${near || `; commands are ${names.join(', ')} (real --help)`}`,
     );
   }
-  const args = splitArguments(rest, command.positional, command.flags);
+  const chosen = /^[^-=]+$/.test(rest[0] ?? '') ? found.choose?.(rest[0]!) : undefined;
+  const command = chosen ?? found;
+  const args = splitArguments(chosen ? rest.slice(1) : rest, command.positional, command.flags);
   if (args.help) {
     env.stdout.write(commandHelp(command, Math.min(env.stdout.columns ?? 120, 160)));
     return;

@@ -15,6 +15,7 @@ export * from './chrome-trace.js';
 export * from './data-source.js';
 export type { CallResult, Interval } from './dispatcher.js';
 export * from './draw-graph.js';
+export * from './draw-svg.js';
 export * from './exp-control.js';
 export * from './flops.js';
 export * from './graph.js';

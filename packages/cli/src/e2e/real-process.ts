@@ -3,7 +3,7 @@
  * package, where its native and optional dependencies resolve as they do for dist. Needs no build before.
  */
 import { spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { build } from 'esbuild';
@@ -28,8 +28,10 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Bundles before the tests of a file; the function returned starts `real` on SwiftShader. */
-export function useReal(): (words: readonly string[], options: StartOptions) => RealProcess {
+/** Bundles before the tests of a file; the function returned starts `real`, or another program, on SwiftShader. */
+export function useReal(
+  program = join(packageDir, 'src/main.ts'),
+): (words: readonly string[], options: StartOptions) => RealProcess {
   let dir = '';
   const children = new Set<{ kill(signal: NodeJS.Signals): void }>();
   beforeAll(async () => {
@@ -38,8 +40,9 @@ export function useReal(): (words: readonly string[], options: StartOptions) => 
     dir = mkdtempSync(join(parent, 'real-'));
     // main.js reads the manifest above its own folder.
     cpSync(join(packageDir, 'package.json'), join(dir, 'package.json'));
+    symlinkSync(join(packageDir, 'assets'), join(dir, 'assets'));
     await build({
-      entryPoints: [join(packageDir, 'src/main.ts')],
+      entryPoints: [program],
       outfile: join(dir, 'dist/main.mjs'),
       bundle: true,
       platform: 'node',

@@ -65,6 +65,7 @@ export async function runExperiment(
       graph: buildGraph(e.mfcs, { datasetKeys: e.datasetKeys }),
       stream: new InProcessStream({ worker }),
       control: e.config.exp_ctrl,
+      configs: Object.fromEntries([...loaded].map(([role, l]) => [role, l.model.config])),
     });
     await master.initialize();
     if (run.resume) await restore(run.resume, master, engines);

@@ -2,8 +2,11 @@
  * The loop over a run's steps that one process and many workers share: metrics, progress, saves at the edges, an
  * interrupt that finishes and saves the step first, and what is said at the end.
  */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
 import type { Stats } from '@realhf/api';
-import type { Master, RunPlan, StepRecord } from '@realhf/dataflow';
+import { chromeTrace, type Master, type RunPlan, type StepRecord } from '@realhf/dataflow';
 
 import type { Checkpoint } from '../checkpoint/store.js';
 import { MetricsWriter } from '../log/metrics-writer.js';
@@ -14,6 +17,9 @@ import { appendLog } from '../lifecycle/run-logs.js';
 import { takeCommand } from '../lifecycle/run-status.js';
 import type { RunContext } from '../options/command.js';
 import type { ExperimentSpec } from './spec.js';
+
+/** The newest steps, in `trace.json`. */
+const tracedSteps = 100;
 
 /** Between two looks for a command while a run is paused. */
 const pauseMs = 100;
@@ -67,6 +73,7 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
   let last = run.resume;
   let steps = start;
   let stopped = false;
+  const trace: StepRecord[] = [];
   const stopping = () => {
     progress.note('stopping: this step is finished and saved first; a second signal ends at once');
   };
@@ -84,6 +91,8 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
     for await (const record of start >= plan.lastStep ? [] : master.run()) {
       steps = record.step + 1;
       report(spec, record, (await o.measure?.(record)) ?? {}, { metrics, events, progress });
+      trace.push(record);
+      if (trace.length > tracedSteps) trace.shift();
       run.status.set({ step: steps });
       stopped = await stopsHere(o, progress);
       if (record.save || record.last || stopped) {
@@ -100,6 +109,7 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
     progress.stop();
     metrics.close();
     events.close();
+    writeFileSync(join(run.path, 'trace.json'), JSON.stringify(chromeTrace(trace)));
   }
   const saved = last;
   const trained = spec.roles.filter((r) => r.optimizer).map((r) => r.role);
@@ -146,7 +156,7 @@ function report(
   measured: Readonly<Record<string, number>>,
   { metrics, events, progress }: Sinks,
 ): void {
-  const { stats, seconds, tokens, evalStats } = record;
+  const { stats, seconds, tokens, flops, evalStats } = record;
   const step = record.step + 1;
   metrics.write({
     step,
@@ -156,6 +166,7 @@ function report(
     stats,
     seconds,
     tokens,
+    flops,
     ...(evalStats ? { eval: evalStats } : {}),
     ...(Object.keys(measured).length > 0 ? { measured } : {}),
   });

@@ -4,6 +4,7 @@
  *   metrics.jsonl   a line per step
  *   tensorboard/    the same as events
  *   checkpoints/    step directories and `latest` (commands that train)
+ *   trace.json      calls, transfers and reallocations of the newest steps for ui.perfetto.dev
  *   status.json     where it stands (real ps)
  *   logs/           one file a process
  *   run.lock        while a process uses it

@@ -23,7 +23,7 @@ export interface HooksOptions {
   /** Of this rank. */
   readonly replicas: readonly Replica[];
   /** Sizes by role. */
-  readonly configs: ReadonlyMap<string, ModelConfig>;
+  readonly configs: Readonly<Record<string, ModelConfig>>;
   /** Node of a rank. */
   readonly nodeOf: (rank: number) => number;
 }
@@ -76,7 +76,7 @@ export class WorkerHooks implements HookRunner {
   }
 
   private config({ role }: ModelName): ModelConfig {
-    const config = this.o.configs.get(role);
+    const config = this.o.configs[role];
     if (!config) throw new ConfigError(`no sizes of role '${role}'`);
     return config;
   }

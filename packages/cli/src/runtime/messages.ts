@@ -25,7 +25,7 @@ export type RuntimeRequest = SaveShardsRequest | LoadShardsRequest | ExportReque
 /** Of one worker process. */
 export interface Usage {
   readonly adapter: string;
-  /** Bytes of buffers on the device, now and at most since the last time. */
+  /** Bytes of buffers on the device, at most since the start. */
   readonly deviceBytes: number;
   /** Bytes of the process. */
   readonly residentBytes: number;

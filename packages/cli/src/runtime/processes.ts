@@ -20,8 +20,8 @@ export interface WorkerProcess {
 }
 
 export interface StartWorkersOptions {
-  /** Script whose `worker CONFIG RANK` is a worker. */
-  readonly entry: string;
+  /** Script and arguments after which `worker CONFIG RANK` makes a worker. */
+  readonly entry: readonly string[];
   readonly configPath: string;
   readonly size: number;
   readonly keys: RunKeys;
@@ -104,7 +104,7 @@ function start(
   const name = workerName(rank);
   const log = join(logDir, `${name.replace('/', '-')}.log`);
   const fd = openSync(log, 'a');
-  const child = spawn(process.execPath, [entry, 'worker', configPath, String(rank)], {
+  const child = spawn(process.execPath, [...entry, 'worker', configPath, String(rank)], {
     stdio: ['ignore', fd, fd, 'ipc'],
     env: { ...env, [keysVariable]: formatRunKeys(keys) },
   });

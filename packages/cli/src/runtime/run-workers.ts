@@ -123,6 +123,7 @@ async function attempt(
       placements: plan.placements,
       dataWorkers: plan.dataRanks.map(workerName),
       control: spec.config.exp_ctrl,
+      configs: plan.configs,
       onFailure: (e) => {
         stream.fail(e);
       },
@@ -139,6 +140,7 @@ async function attempt(
       context,
       on: `${plan.size} workers: ${adapters}`,
       notes: data.notes,
+      measure: () => measure(stream),
       save: (step) =>
         run.checkpoints.save(step, (writer) => save(writer, master, stream, spec, plan)),
     });
@@ -162,6 +164,15 @@ async function attempt(
     await names.clearSubtree(config.namePrefix);
     await names.close();
   }
+}
+
+/** Of the worker that has most: bytes of its device at their peak, bytes of its process now. */
+async function measure(stream: ZmqStream): Promise<Record<string, number>> {
+  const usage = await stream.commandAll({ type: 'usage' });
+  return {
+    'memory/device_bytes': Math.max(...usage.map((u) => u.deviceBytes)),
+    'memory/resident_bytes': Math.max(...usage.map((u) => u.residentBytes)),
+  };
 }
 
 /** Every rank writes its own; the first rank of each trained role then puts its Hugging Face directory together. */

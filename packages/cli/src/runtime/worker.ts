@@ -6,17 +6,16 @@
 import { readFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 
-import { ConfigError, modelKey, type Model, type ModelConfig } from '@realhf/api';
+import { ConfigError, modelKey, type Model } from '@realhf/api';
 import { socketCommunicator } from '@realhf/comm/node';
 import { ModelWorker } from '@realhf/dataflow';
 import { registerInterfaces } from '@realhf/model';
 import { writeCheckpointDir } from '@realhf/model/node';
 
-import { roleConfig } from '../experiments/load-model.js';
 import { openOps } from '../experiments/open-ops.js';
-import type { ExperimentSpec } from '../experiments/spec.js';
 import { makeSpec } from '../experiments/specs.js';
 import { stamped } from '../lifecycle/run-logs.js';
+import { roleConfigs } from './allocate.js';
 import { buildReplicas } from './build-replicas.js';
 import { WorkerHooks } from './hooks.js';
 import { formatRunKeys, keysVariable, parseRunKeys } from './keys.js';
@@ -93,7 +92,7 @@ async function work(words: readonly string[]): Promise<void> {
       world,
       placements,
       replicas,
-      configs: await configsOf(spec),
+      configs: await roleConfigs(spec),
       nodeOf: (r) => Math.floor(r / config.gpusPerNode),
     }),
     pull: (pull) => pullers.pull(pull),
@@ -141,14 +140,6 @@ async function work(words: readonly string[]): Promise<void> {
   await world?.close();
   await names.close();
   ops.destroy();
-}
-
-/** Of all roles, from their config.json. */
-async function configsOf(spec: ExperimentSpec): Promise<Map<string, ModelConfig>> {
-  const out = new Map<string, ModelConfig>();
-  for (const { role, options, key, isCritic } of spec.roles)
-    out.set(role, await roleConfig(options, key, isCritic));
-  return out;
 }
 
 /** Standard output is this worker's log. */

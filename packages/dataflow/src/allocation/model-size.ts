@@ -65,7 +65,8 @@ function computeStages(
   const { embedding, block, head } = layerSizes(config, tp);
   const layers = [embedding, ...new Array<number>(config.nLayers).fill(block), head];
   // Tied embeddings are on the last stage too.
-  const tied = pp > 1 && config.tiedEmbedding && !config.isCritic ? embedding : 0;
+  const twin = Math.ceil(config.vocabSize / tp) * config.hiddenDim;
+  const tied = pp > 1 && config.tiedEmbedding && !config.isCritic ? twin : 0;
   let parameters = 0;
   let blocks = 0;
   for (const [from, to] of partitionBalanced(layers, pp)) {

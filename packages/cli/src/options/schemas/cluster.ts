@@ -13,6 +13,12 @@ export const clusterShape = {
     .describe(
       'layout of the calls on many devices: heuristic, pipe_data, pipe_model, d2m2p1 (data, tensor, pipeline) for all, or manual: <call>.parallel and <call>.device_mesh',
     ),
+  nodelist: z
+    .string()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe("names of the nodes in device meshes, 'gpu-[01-02]'; null: NODE01, NODE02, …"),
   redis_url: z
     .string()
     .min(1)
