@@ -15,8 +15,8 @@ export interface CliEnvironment {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly signal: AbortSignal;
   readonly version: string;
-  /** Script that worker processes run. */
-  readonly entry?: string;
+  /** Script of this program and its first arguments: `worker …` after them is a worker (`workerMain`). */
+  readonly entry?: readonly string[];
 }
 
 async function dispatch(

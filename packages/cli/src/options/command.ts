@@ -20,8 +20,8 @@ export interface RunContext {
   readonly signal: AbortSignal;
   /** Dotted names of the options that were given, by config file or on the command line. */
   readonly given: ReadonlySet<string>;
-  /** Script of this command, which worker processes run too. Absent: no runs on many devices. */
-  readonly entry?: string;
+  /** Script of this program and its first arguments: `worker …` after them is a worker. Absent: no runs on many devices. */
+  readonly entry?: readonly string[];
   /** Said when a signal ended a run early; default: which options resume it. */
   readonly resumeHint?: string;
 }
