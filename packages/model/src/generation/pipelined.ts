@@ -8,7 +8,7 @@ import {
   Arena,
   ConfigError,
   DataError,
-  normalizeGeneration,
+  sampleOptionWords,
   type GenerateOptions,
   type GenerateOutput,
   type GenerationHyperparameters,
@@ -17,11 +17,14 @@ import {
 } from '@realhf/api';
 import { tokenBudgetParts } from '@realhf/packing';
 
-import { finalNorm, headName } from '../transformer/final-norm.js';
 import type { Stage } from '../transformer/stage.js';
-import { collectOutput } from './collect.js';
-import { initialState, stateWidth } from './decode-state.js';
+import { stateWidth } from './decode-state.js';
+import { Draws } from './draws.js';
+import { joinKept } from './kept-sets.js';
+import { outputOfLastStage } from './pipeline-output.js';
 import { slotCount, turnOf } from './pipeline-slots.js';
+import { filters, sampleOptions, type GenerationRequest } from './request.js';
+import { logitsOf } from './rows-pass.js';
 import { StageDecoder } from './stage-decoder.js';
 
 type Prompts = PackedBatch & { readonly seeds: Uint32Array };
@@ -40,31 +43,36 @@ export async function generatePipelined(
   gconfig: GenerationHyperparameters,
   options: GenerateOptions,
 ): Promise<GenerateOutput> {
-  const g = normalizeGeneration(gconfig);
-  const { config, ops, groups } = model;
+  const { config, ops, groups, shard } = model;
   if (config.isCritic)
     throw new ConfigError('a critic or reward model has no vocabulary head and cannot generate');
-  const lengths = promptLengths(prompts.cuSeqlens, g.max_new_tokens, config.maxPositions);
+  const lengths = promptLengths(prompts.cuSeqlens, gconfig.max_new_tokens, config.maxPositions);
   const parts = tokenBudgetParts(lengths, {
     nMbs: Math.max(options.nMbs ?? 1, groups.ppSize),
     ...(options.maxTokensPerMb === undefined ? {} : { maxTokens: options.maxTokensPerMb }),
   });
   const arena = new Arena(ops);
+  const microbatches: Microbatch[] = [];
   try {
-    const microbatches = parts.map(([begin, end]) => {
+    for (const [begin, end] of parts) {
       const part = slicePrompts(prompts, begin, end);
-      return new Microbatch(model, arena, part, g, options);
-    });
-    await new Ring(model, microbatches, g.max_new_tokens).run();
+      microbatches.push(new Microbatch(model, arena, part, gconfig, options));
+    }
+    await new Ring(model, microbatches, gconfig.max_new_tokens).run();
     const outs: GenerateOutput[] = [];
-    for (const mb of microbatches) outs.push(await mb.output());
-    return {
+    for (const mb of microbatches) {
+      const out = await mb.output();
+      if (out) outs.push(out);
+    }
+    const whole: GenerateOutput = {
       tokens: outs.flatMap((o) => o.tokens),
       logProbs: outs.flatMap((o) => o.logProbs),
       noEos: outs.flatMap((o) => o.noEos),
       ...(outs.every((o) => o.masks) ? { masks: outs.flatMap((o) => o.masks ?? []) } : {}),
     };
+    return await outputOfLastStage(groups.pp!, shard.isLastStage ? whole : undefined);
   } finally {
+    for (const mb of microbatches) mb.free();
     arena.release();
   }
 }
@@ -91,114 +99,110 @@ function slicePrompts({ tokens, cuSeqlens, seeds }: Prompts, begin: number, end:
   };
 }
 
-/** A microbatch on this stage: its layers and, on the last stage, the sampler and its logs. */
+/** A microbatch on this stage: its layers and, on the last stage, the draws. */
 class Microbatch {
   readonly decoder: StageDecoder;
   private readonly model: Stage;
   private readonly prompts: Prompts;
-  private readonly g: GenerationHyperparameters;
-  private readonly options: GenerateOptions;
-  private readonly logs: {
-    readonly state: Tensor;
-    readonly tokens: Tensor;
-    readonly logProbs: Tensor;
-    readonly mask: Tensor | undefined;
-    readonly seeds: Tensor;
-  };
+  private readonly stopIds: readonly number[];
+  private readonly record: boolean;
+  private readonly draws: Draws | undefined;
 
   constructor(
     model: Stage,
     arena: Arena,
     prompts: Prompts,
-    g: GenerationHyperparameters,
+    gconfig: GenerationHyperparameters,
     options: GenerateOptions,
   ) {
     this.model = model;
     this.prompts = prompts;
-    this.g = g;
-    this.options = options;
-    const { cuSeqlens } = prompts;
-    const rows = cuSeqlens.length - 1;
-    let longest = 0;
-    for (let s = 0; s < rows; s++) longest = Math.max(longest, cuSeqlens[s + 1]! - cuSeqlens[s]!);
-    const cacheLen = longest + g.max_new_tokens;
-    this.decoder = new StageDecoder(model, arena, prompts, cacheLen, g.max_new_tokens);
-    const vocab = model.config.vocabSize;
-    const filters =
-      g.top_p < 1 || g.top_k < vocab || (g.min_new_tokens > 0 && options.eosTokenId !== null);
-    const steps = g.max_new_tokens;
-    this.logs = {
-      state: arena.fromHost(initialState(cuSeqlens, cacheLen).state, [rows, stateWidth], 'u32'),
-      seeds: arena.fromHost(prompts.seeds, [rows], 'u32'),
-      tokens: arena.empty([steps, rows], 'i32'),
-      logProbs: arena.empty([steps, rows]),
-      mask:
-        filters && !g.greedy && !g.force_no_logits_mask
-          ? arena.empty([steps, rows, Math.ceil(vocab / 32)], 'u32')
-          : undefined,
-    };
+    const { cuSeqlens, tokens, seeds } = prompts;
+    const { vocabSize } = model.config;
+    const steps = gconfig.max_new_tokens;
+    const eos = options.eosTokenId;
+    const stopIds = [...new Set([...(eos === null ? [] : [eos]), ...(options.stopIds ?? [])])];
+    this.stopIds = stopIds;
+    const requests = Array.from(seeds, (seed, s): GenerationRequest => {
+      const prompt = tokens.subarray(cuSeqlens[s], cuSeqlens[s + 1]);
+      return { prompt, gconfig, seed, stopIds };
+    });
+    const rows = requests.length;
+    const longest = Math.max(...requests.map((r) => r.prompt.length));
+    this.decoder = new StageDecoder(model, arena, prompts, longest + steps, steps);
+    this.record = !gconfig.force_no_logits_mask && filters(gconfig, stopIds, vocabSize);
+    if (!model.shard.isLastStage) return;
+    const sampling = new Uint32Array(rows * sampleOptionWords);
+    requests.forEach((r, s) => {
+      sampling.set(sampleOptions(r, vocabSize), s * sampleOptionWords);
+    });
+    this.draws = new Draws(model, {
+      rows,
+      steps,
+      state: new Uint32Array(rows * stateWidth),
+      options: sampling,
+      padTokenId: options.padTokenId ?? eos ?? 0,
+      record: this.record,
+    });
   }
 
   /** On the last stage: samples from its output; true if all sequences are known to have finished. */
   async sample(x: Tensor, token: number): Promise<boolean> {
-    const { ops, shard, config } = this.model;
+    const { ops, config } = this.model;
     const { rows } = this.decoder;
+    const draws = this.draws!;
     const work = new Arena(ops);
-    const h = config.hiddenDim;
     let last = x;
     if (token === 0) {
       const index = Uint32Array.from(
         { length: rows },
         (_, s) => this.prompts.cuSeqlens[s + 1]! - 1,
       );
-      last = work.empty([rows, h]);
+      last = work.empty([rows, config.hiddenDim]);
       ops.gatherRows(x, work.fromHost(index, [rows], 'u32'), last);
     }
-    const hidden = work.empty([rows, h]);
-    finalNorm(shard, last, hidden, work.empty([rows, 2]));
-    const w = shard.w(headName(shard));
-    const local = work.empty([rows, w.shape[0]!]);
-    ops.matmul({ a: hidden, b: w, out: local, transB: true });
-    const logits = work.own(await shard.allLogits(local));
-    const { eosTokenId, padTokenId } = this.options;
-    ops.sample({
-      logits,
-      greedy: this.g.greedy,
-      temperature: this.g.temperature,
-      topP: this.g.top_p,
-      topK: this.g.top_k,
-      eosTokenId: eosTokenId ?? -1,
-      padTokenId: padTokenId ?? eosTokenId ?? 0,
-      minNewTokens: this.g.min_new_tokens,
-      seeds: this.logs.seeds,
-      state: this.logs.state,
-      tokens: this.decoder.tokens,
-      tokenLog: this.logs.tokens,
-      logProbLog: this.logs.logProbs,
-      ...(this.logs.mask ? { maskLog: this.logs.mask } : {}),
-      logStep: token,
-    });
+    draws.draw(work.own(await logitsOf(this.model, last)));
     work.release();
-    if (eosTokenId === null || token % stepsPerCheck !== stepsPerCheck - 1) return false;
-    const state = await ops.readInts(this.logs.state);
+    if (token % stepsPerCheck !== stepsPerCheck - 1) return false;
+    const state = await ops.readInts(draws.state);
     for (let r = 0; r < rows; r++) if (state[r * stateWidth + 1] === 0) return false;
     return true;
   }
+  /** On the last stage: what to feed next. */
+  get drawn(): Tensor {
+    return this.draws!.tokens;
+  }
 
-  /** What the last stage sampled, on every stage: collective over the pipeline. */
-  async output(): Promise<GenerateOutput> {
-    const { ops, shard, groups, config } = this.model;
-    const { state, tokens, logProbs, mask } = this.logs;
-    const all = [state, tokens, logProbs, ...(mask ? [mask] : [])];
-    for (const t of all) await shard.pp!.broadcast(t, groups.ppSize - 1);
-    return collectOutput({
-      rows: this.decoder.rows,
-      state: await ops.readInts(state),
-      tokens: await ops.readInts(tokens),
-      logProbs: await ops.read(logProbs),
-      ...(mask ? { mask: await ops.readInts(mask) } : {}),
-      vocab: config.vocabSize,
+  /** On the last stage, what was sampled. */
+  async output(): Promise<GenerateOutput | undefined> {
+    if (!this.draws) return undefined;
+    const state = await this.model.ops.readInts(this.draws.state);
+    const drawn = await this.draws.read();
+    const { tokens, logProbs } = drawn;
+    const { rows } = this.decoder;
+    const out = Array.from({ length: rows }, (_, r) => {
+      // The state counts what was sampled before the sequence finished, its stop token included.
+      const length = state[r * stateWidth]!;
+      const last = length === 0 ? -1 : tokens[(length - 1) * rows + r]!;
+      return {
+        tokens: Int32Array.from({ length }, (_, s) => tokens[s * rows + r]!),
+        logProbs: Float32Array.from({ length }, (_, s) => logProbs[s * rows + r]!),
+        noEos: !this.stopIds.includes(last),
+        masks: this.record
+          ? joinKept(Array.from({ length }, (_, s) => drawn.kept(s, r)))
+          : undefined,
+      };
     });
+    return {
+      tokens: out.map((o) => o.tokens),
+      logProbs: out.map((o) => o.logProbs),
+      noEos: out.map((o) => o.noEos),
+      ...(this.record ? { masks: out.map((o) => o.masks!) } : {}),
+    };
+  }
+
+  free(): void {
+    this.draws?.free();
   }
 }
 
@@ -256,7 +260,7 @@ class Ring {
     const finished = await mb.sample(x, token);
     if (token === 0) mb.decoder.endPrefill();
     if (token === maxNew - 1) return undefined;
-    return () => (finished ? this.send(ended) : this.send(goesOn, mb.decoder.tokens));
+    return () => (finished ? this.send(ended) : this.send(goesOn, mb.drawn));
   }
 
   private async send(word: number, t?: Tensor): Promise<void> {

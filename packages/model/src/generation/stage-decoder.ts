@@ -27,7 +27,7 @@ interface DecodeRows {
 export class StageDecoder {
   /** Sequences. */
   readonly rows: number;
-  /** Tokens to feed, i32 [rows]; on the first stage filled by what is received, on the last by the sampler. */
+  /** Tokens to feed, i32 [rows]; on the first stage filled by what is received. */
   readonly tokens: Tensor;
   private readonly model: Stage;
   private readonly arena: Arena;
