@@ -28,7 +28,7 @@ export interface CallPlan {
 }
 
 /** Parts of about equal tokens, or of equally many items with `balancedDp`; contiguous, in order. */
-export function splitOverDp(batch: SequenceSample, mfc: MFCDef, dp: number): SequenceSample[] {
+function splitOverDp(batch: SequenceSample, mfc: MFCDef, dp: number): SequenceSample[] {
   if (dp === 1) return [batch];
   return mfc.balancedDp === true
     ? splitWithSpec(batch, specOfSizes(new Array<number>(dp).fill(batch.bs / dp)))
