@@ -2,11 +2,11 @@
 // the keys that any of them attends to in tiles of BK. Row r = rg + RG·i is component i of the vec4s of row group rg.
 // The online softmax (Milakov & Gimelshein, arXiv 1805.02867) rescales by powers of two only, which is exact, and every
 // sum runs over its columns or keys one by one, so a row's result depends on neither tiles nor constants: decoding and
-// training agree bit for bit. D4 = KV·CV, BK = KS·TC. Offsets and strides count vec4s.
+// training agree bit for bit. D4 = KV·CV, BK = KS·TC. Offsets and strides count vec4s. Follows dense-keys.wgsl, or where a
+// workgroup has one query paged-keys.wgsl.
 @group(0) @binding(0) var<storage, read> q: array<vec4f>;
 @group(0) @binding(1) var<storage, read> k: array<vec4f>;
 @group(0) @binding(2) var<storage, read> v: array<vec4f>;
-@group(0) @binding(3) var<storage, read> kv_range: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;
 
@@ -32,11 +32,6 @@ var<workgroup> gaps: atomic<u32>;
 var<workgroup> any_covered: atomic<u32>;
 var<workgroup> shared_facts: vec3u;
 var<workgroup> shared_any: u32;
-
-fn range_of(t: u32) -> vec2u {
-  let at = t * params.range_stride + params.range_offset;
-  return vec2u(kv_range[at], kv_range[at + 1u]);
-}
 
 // 2^x for whole x ≤ 0, exactly; 0 below the smallest normal number.
 fn power_of_two(x: vec4f) -> vec4f {
@@ -120,7 +115,7 @@ fn main(
   var ahead: array<vec4f, FETCH>;
   for (var n = 0u; n < FETCH && facts.x < facts.y; n++) {
     let i = lane + n * WG;
-    ahead[n] = k[k_base + min(facts.x + i / D4, facts.y - 1u) * params.k_stride + i % D4];
+    ahead[n] = k[k_base + key_row(t0, min(facts.x + i / D4, facts.y - 1u)) * params.k_stride + i % D4];
   }
   for (var s0 = facts.x; s0 < facts.y; s0 += BK) {
     if (facts.z != 0u) {
@@ -142,7 +137,7 @@ fn main(
       if (workgroupUniformLoad(&shared_any) == 0u) { continue; }
       for (var n = 0u; n < FETCH; n++) {
         let i = lane + n * WG;
-        ahead[n] = k[k_base + min(s0 + i / D4, facts.y - 1u) * params.k_stride + i % D4];
+        ahead[n] = k[k_base + key_row(t0, min(s0 + i / D4, facts.y - 1u)) * params.k_stride + i % D4];
       }
     }
     for (var n = 0u; n < FETCH; n++) {
@@ -152,7 +147,7 @@ fn main(
     workgroupBarrier();
     for (var n = 0u; n < FETCH; n++) {
       let i = lane + n * WG;
-      ahead[n] = v[v_base + min(s0 + i / D4, facts.y - 1u) * params.v_stride + i % D4];
+      ahead[n] = v[v_base + key_row(t0, min(s0 + i / D4, facts.y - 1u)) * params.v_stride + i % D4];
     }
 
     var t: array<vec4f, TC>;
@@ -207,7 +202,7 @@ fn main(
     workgroupBarrier();
     for (var n = 0u; n < FETCH; n++) {
       let i = lane + n * WG;
-      ahead[n] = k[k_base + min(s0 + BK + i / D4, facts.y - 1u) * params.k_stride + i % D4];
+      ahead[n] = k[k_base + key_row(t0, min(s0 + BK + i / D4, facts.y - 1u)) * params.k_stride + i % D4];
     }
     if (lane < RG * KV) {
       let fade = fade4[o_rg];

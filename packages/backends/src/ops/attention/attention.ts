@@ -30,7 +30,7 @@ const four = defineKernel({ ...one, name: 'attention_four', entry: 'four' });
 const workgroup = defineKernel({
   ...one,
   name: 'attention_workgroup',
-  source: workgroupSource,
+  source: denseKeys + workgroupSource,
   entry: 'main',
   variants: [oneQuery(16, 8), { ...oneQuery(16, 4), QT: 16, RG: 16, KS: 8, TC: 4, KV: 8, CV: 2 }],
 });

@@ -6,7 +6,9 @@ import { DeviceError, type Ops, type PagedAttentionArgs, type PagedKeys } from '
 
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
+import { manyQueries, oneQuery } from '../attention/attention-tiles.js';
 import { expectSize, headValues, inVec4 } from '../attention/attention-values.js';
+import workgroupSource from '../attention/attention-workgroup.wgsl';
 import { attentionWorkgroup } from '../attention/attention.js';
 import forwardSource from '../attention/attention.wgsl';
 import pagedKeys from './paged-keys.wgsl';
@@ -41,6 +43,14 @@ const one = defineKernel({
   variants: [{ WG: 8 }],
 });
 const four = defineKernel({ ...one, name: 'paged_attention_four', entry: 'four' });
+
+const workgroup = defineKernel({
+  ...one,
+  name: 'paged_attention_workgroup',
+  source: pagedKeys + workgroupSource,
+  entry: 'main',
+  variants: [oneQuery(16, 8)],
+});
 
 const write = defineKernel({
   name: 'write_pages',
@@ -81,8 +91,18 @@ function pageValues(op: string, keys: PagedKeys, count: number) {
   };
 }
 
+/** The form that attention takes for these heads: the order of sums differs between the two. */
+function usesWorkgroups(r: Recorder, a: PagedAttentionArgs): boolean {
+  const { d4, group } = headValues('pagedAttention', a);
+  return !r.isCpu && manyQueries(r, d4, group) !== undefined;
+}
+
 /** out = softmax(scale·q·kᵀ)·v over the keys of each query's sequence. */
-export function pagedAttention(r: Recorder, a: PagedAttentionArgs): void {
+export function pagedAttention(
+  r: Recorder,
+  a: PagedAttentionArgs,
+  form: 'workgroups' | 'invocations' = usesWorkgroups(r, a) ? 'workgroups' : 'invocations',
+): void {
   const columns = a.nKvHeads * a.headDim;
   const { keys } = a;
   const pages = pageValues('pagedAttention', keys, a.tQ);
@@ -100,9 +120,15 @@ export function pagedAttention(r: Recorder, a: PagedAttentionArgs): void {
     window: a.window ?? 0xffffffff,
   };
   if (a.tQ === 0) return;
-  const wg = attentionWorkgroup(r);
   const lse = r.alloc([a.tQ, a.nHeads]);
   const tensors = [a.q.tensor, keys.kPool, keys.vPool, keys.rows, a.out, lse, keys.pageTable];
+  if (form === 'workgroups') {
+    const tiles = oneQuery(params.d4, params.group);
+    r.run(workgroup, tiles, tensors, params, grid1d(a.tQ * a.nKvHeads));
+    r.free(lse);
+    return;
+  }
+  const wg = attentionWorkgroup(r);
   // As in attention: four queries of a sequence share the loads of a key.
   const shared = a.tQ * a.nHeads > 1024;
   const items = (shared ? Math.ceil(a.tQ / 4) : a.tQ) * a.nHeads;

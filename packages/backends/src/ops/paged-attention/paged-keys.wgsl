@@ -1,4 +1,4 @@
-// Keys in pages, put before attention.wgsl: key s of a query is in row s mod PAGE of the page that its line of the table
+// Keys in pages, put before attention.wgsl and attention-workgroup.wgsl: key s of a query is in row s mod PAGE of the page that its line of the table
 // names. A query attends to the keys of its sequence up to its own, or to the last `window` of them.
 @group(0) @binding(3) var<storage, read> rows: array<u32>;
 @group(0) @binding(6) var<storage, read> page_table: array<u32>;
@@ -10,6 +10,11 @@ fn line_of(t: u32) -> u32 {
 fn range_of(t: u32) -> vec2u {
   let end = rows[params.row_offset + t * params.row_stride + 1u];
   return vec2u(max(end, params.window) - params.window, end);
+}
+
+fn key_row(t: u32, key: u32) -> u32 {
+  let page = page_table[line_of(t) * params.table_stride + (key >> params.page_bits)];
+  return (page << params.page_bits) + (key & ((1u << params.page_bits) - 1u));
 }
 
 fn key_rows(t: u32, keys: vec4u) -> vec4u {
