@@ -90,5 +90,5 @@ if (process.exitCode === 0) {
     traceEvents: { name: string }[];
   };
   const moves = traceEvents.filter((e) => e.name.startsWith('realloc'));
-  console.log(`${moves.length} reallocations; ${run}/trace.json opens in ui.perfetto.dev`);
+  console.log(`${moves.length} ends of reallocations; ${run}/trace.json opens in ui.perfetto.dev`);
 }
