@@ -29,6 +29,8 @@ export interface MatmulArgs {
   readonly bias?: Tensor;
   /** out += a·b (parameter gradients, residuals) instead of out = a·b. */
   readonly accumulate?: boolean;
+  /** [m, n], added too: out = a·b + addend, without a copy of it (residuals). Not out itself. */
+  readonly addend?: Tensor;
 }
 
 /** Log-probabilities of labels under softmax(logits / temperature restricted to kept tokens). */

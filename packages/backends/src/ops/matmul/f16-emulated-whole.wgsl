@@ -1,6 +1,7 @@
 // Emulated matrices of f16-whole.wgsl from out and to it, and the entry point.
 fn load_sum(i: u32, j: u32, lane: u32) -> Sum {
   let at = (out_base + (i + lane / 2u) * params.n + j) / 4u + lane % 2u * 2u;
+  if (params.start == 2u) { return Sum(addend[at], addend[at + 1u]); }
   return Sum(dst[at], dst[at + 1u]);
 }
 

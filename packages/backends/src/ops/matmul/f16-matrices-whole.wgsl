@@ -1,5 +1,8 @@
 // Whole matrices of f16-whole.wgsl from out and to it, and the entry point.
 fn load_sum(i: u32, j: u32, lane: u32) -> Sum {
+  if (params.start == 2u) {
+    return subgroupMatrixLoad<Sum, row_major>(&addend, (i * params.n + j) / 4u, params.n / 4u);
+  }
   return subgroupMatrixLoad<Sum, row_major>(&dst, (out_base + i * params.n + j) / 4u, params.n / 4u);
 }
 

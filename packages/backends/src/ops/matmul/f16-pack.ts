@@ -1,5 +1,5 @@
 /**
- * Operands of the f16 matmul: panels of 64 rows or columns, k by k, so that a tile is one piece of memory and both
+ * Operands of the f16 matmul: panels of 16 rows or columns, k by k, so that a tile is a few pieces of memory and both
  * operands look alike whatever the layout (that way round the matrix units are fed a quarter faster than row by row).
  */
 import type { Tensor } from '@realhf/api';
@@ -15,9 +15,8 @@ import packSource from './f16-pack.wgsl';
 export type PanelsOf = 'rows' | 'columns';
 
 export interface Panels {
-  /** f16 [count, paddedK(k), 64]. */
+  /** f16 [panels, paddedK(k), 16]; whole tiles of 128, of which those beyond the matrix hold anything. */
   readonly tensor: Tensor;
-  readonly count: number;
   /** Frees it unless it is kept. */
   readonly release: () => void;
 }
@@ -47,23 +46,22 @@ export function panelsOf(
   { largest, keep = false }: { largest?: Tensor | undefined; keep?: boolean },
 ): Panels {
   const [rows = 0, cols = 0] = x.shape;
-  const [count, k] = [Math.ceil((of === 'rows' ? rows : cols) / 64), of === 'rows' ? cols : rows];
+  const [across, k] = of === 'rows' ? [rows, cols] : [cols, rows];
   const make = (stale?: Tensor) => {
-    const dst = stale ?? r.alloc([count, paddedK(k), 64], 'f16');
+    const dst = stale ?? r.alloc([8 * Math.ceil(across / 128), paddedK(k), 16], 'f16');
     r.run(
       kernels[(of === 'rows' ? 0 : 2) + (cols % 4 === 0 ? 1 : 0)]!,
       { SCALED: largest ? 1 : 0 },
       [dst, x, largest ?? x],
       { rows, cols, k_padded: paddedK(k) },
-      [count, paddedK(k) / 64, 1],
+      [Math.ceil(across / 64), paddedK(k) / 64, 1],
     );
     return dst;
   };
-  if (keep) return { tensor: r.operands.get(x, of, make), count, release: () => undefined };
+  if (keep) return { tensor: r.operands.get(x, of, make), release: () => undefined };
   const tensor = make();
   return {
     tensor,
-    count,
     release: () => {
       r.free(tensor);
     },

@@ -1,6 +1,6 @@
-// f32 [rows, cols] to panels of 64 f16: `by_columns` makes panels of columns (k runs over the rows), `by_rows` panels of
-// rows (k over the columns). A panel is [k_padded, 64]; zeros where the matrix has nothing. SCALED: times scale_up. One
-// workgroup makes 64 k of a panel: x of the grid counts panels, y runs of 64 k.
+// f32 [rows, cols] to panels of 16 f16: `by_columns` makes panels of columns (k runs over the rows), `by_rows` panels of
+// rows (k over the columns). A panel is [k_padded, 16]; zeros where the matrix has nothing. SCALED: times scale_up. One
+// workgroup makes 64 k of four panels: x of the grid counts these, y runs of 64 k.
 @group(0) @binding(0) var<storage, read_write> dst: array<vec4u>;
 @group(0) @binding(2) var<storage, read> largest: array<u32>;
 var<workgroup> turned: array<f32, 64u * 65u>;
@@ -25,9 +25,9 @@ fn packed(low: vec4f, high: vec4f) -> vec4u {
 fn by_columns(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
   let up = scaling();
   for (var id = t; id < 512u; id += 256u) {
-    let k = group.y * 64u + id / 8u;
-    let col = group.x * 64u + id % 8u * 8u;
-    dst[(group.x * params.k_padded + k) * 8u + id % 8u] = packed(four(k, col) * up, four(k, col + 4u) * up);
+    let k = group.y * 64u + id / 2u % 64u;
+    let col = group.x * 64u + id / 128u * 16u + id % 2u * 8u;
+    dst[(col / 16u * params.k_padded + k) * 2u + id % 2u] = packed(four(k, col) * up, four(k, col + 4u) * up);
   }
 }
 
@@ -45,10 +45,11 @@ fn by_rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
   }
   workgroupBarrier();
   for (var id = t; id < 512u; id += 256u) {
-    let k = id / 8u;
-    let r = id % 8u * 8u * 65u + k;
+    let k = id / 2u % 64u;
+    let panel = id / 128u;
+    let r = (panel * 16u + id % 2u * 8u) * 65u + k;
     let low = vec4f(turned[r], turned[r + 65u], turned[r + 130u], turned[r + 195u]);
     let high = vec4f(turned[r + 260u], turned[r + 325u], turned[r + 390u], turned[r + 455u]);
-    dst[(group.x * params.k_padded + group.y * 64u + k) * 8u + id % 8u] = packed(low, high);
+    dst[((group.x * 4u + panel) * params.k_padded + group.y * 64u + k) * 2u + id % 2u] = packed(low, high);
   }
 }

@@ -52,12 +52,10 @@ const params = {
   m: 'u32',
   n: 'u32',
   k_padded: 'u32',
-  a_panels: 'u32',
-  b_panels: 'u32',
   chunk: 'u32',
   first_x: 'u32',
   first_y: 'u32',
-  accumulate: 'u32',
+  start: 'u32',
   has_bias: 'u32',
 } as const;
 const constants = ({ subsM, subsN, tm, tn, bk }: F16Tile, scaled: boolean) => ({
@@ -162,6 +160,7 @@ function launch(
   largest: Panels['tensor'],
   scaled: boolean,
 ): void {
+  const { addend } = args;
   const k = paddedK(p.k);
   const chunk = paddedK(Math.ceil(k / splitsOf(args, p)));
   const parts = Math.ceil(k / chunk);
@@ -173,18 +172,17 @@ function launch(
     r.run(
       kernel,
       constants(plan.tile, scaled),
-      // Without a bias its binding holds another operand, unread.
-      [out, a.tensor, b.tensor, args.bias ?? b.tensor, largest],
+      // The bias's binding holds what else is to be added, or another operand, unread.
+      [out, a.tensor, b.tensor, args.bias ?? addend ?? b.tensor, largest],
       {
         m: p.m,
         n: p.n,
         k_padded: k,
-        a_panels: a.count,
-        b_panels: b.count,
         chunk,
         first_x: x.first,
         first_y: y.first,
-        accumulate: args.accumulate && parts === 1 ? 1 : 0,
+        // Sums start from 0, from out, or from what else is to be added.
+        start: addend ? 2 : args.accumulate && parts === 1 ? 1 : 0,
         has_bias: args.bias ? 1 : 0,
       },
       [x.count, y.count, parts],

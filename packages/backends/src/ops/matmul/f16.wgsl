@@ -1,6 +1,6 @@
 // Matrix product with f16 operands and f32 sums: subgroups of 32 multiply 16×16×16 matrices. A workgroup of SUBS_M·SUBS_N
-// subgroups, TM×TN matrices each, makes BM×BN of out. Operands come from f16-pack.wgsl: panels of 64 rows of a (columns of
-// b), in each of them k by k, so that BK k of a tile lie in one piece. They pass through workgroup memory and are fetched a
+// subgroups, TM×TN matrices each, makes BM×BN of out. Operands come from f16-pack.wgsl: panels of 16 rows of a (columns of
+// b), in each of them k by k, so that BK k of a panel lie in one piece. They pass through workgroup memory and are fetched a
 // step ahead. Every element of out is one chain of additions over ascending runs of 16 k, whatever the tile. Sums and
 // fetched vectors are named, because arrays of them cost a tenth or more. What a matrix is says f16-matrices.wgsl, where
 // sums begin and end f16-whole.wgsl or f16-edge.wgsl.
@@ -17,35 +17,23 @@ var<workgroup> tile_b: array<vec4<f16>, BK * B_LD>;
 @group(0) @binding(2) var<storage, read> b: array<vec4u>;
 @group(0) @binding(4) var<storage, read> largest: array<u32>;
 
-// Vectors of 8 f16: of a tile's panel at one k; of a thread, and how many of them are of one panel; k between these.
-const A_WIDE = min(BM, 64u) / 8u;
-const B_WIDE = min(BN, 64u) / 8u;
+// Vectors of 8 f16 of a thread. A panel's BK k are PIECE of them; a thread's n-th lies T vectors after the one before.
 const A_VECTORS = BM * BK / 8u / T;
 const B_VECTORS = BN * BK / 8u / T;
-const A_EACH = A_WIDE * BK / T;
-const B_EACH = B_WIDE * BK / T;
-const A_STEP = T / A_WIDE;
-const B_STEP = T / B_WIDE;
+const PIECE = 2u * BK;
 
-// A thread's first vector of the tile that starts at row or column x0.
-fn first_vector(x0: u32, wide: u32, t: u32) -> u32 {
-  return (x0 / 64u * params.k_padded + t / wide) * 8u + x0 % 64u / 8u + t % wide;
-}
-
-// How far the next panel lies: 0 past the last one (what comes of it is not stored).
-fn panel_gap(x0: u32, panels: u32) -> u32 { return select(0u, params.k_padded * 8u, x0 / 64u + 1u < panels); }
-
-fn a_at(n: u32, gap: u32) -> u32 { return n / A_EACH * gap + n % A_EACH * A_STEP * 8u; }
-fn b_at(n: u32, gap: u32) -> u32 { return n / B_EACH * gap + n % B_EACH * B_STEP * 8u; }
+// Where, from the tile's first vector on, a thread's n-th is in storage and (in vec4s) in workgroup memory.
+fn vector_at(n: u32) -> u32 { return n * T / PIECE * params.k_padded * 2u + n * T % PIECE; }
+fn tile_at(n: u32, ld: u32) -> u32 { return n * T / PIECE * 4u + n * T % PIECE / 2u * ld; }
 
 fn put_a(at: u32, n: u32, v: vec4u) {
-  let to = at + n / A_EACH * 16u + n % A_EACH * A_STEP * A_LD;
+  let to = at + tile_at(n, A_LD);
   tile_a[to] = vec4<f16>(bitcast<vec2<f16>>(v.x), bitcast<vec2<f16>>(v.y));
   tile_a[to + 1u] = vec4<f16>(bitcast<vec2<f16>>(v.z), bitcast<vec2<f16>>(v.w));
 }
 
 fn put_b(at: u32, n: u32, v: vec4u) {
-  let to = at + n / B_EACH * 16u + n % B_EACH * B_STEP * B_LD;
+  let to = at + tile_at(n, B_LD);
   tile_b[to] = vec4<f16>(bitcast<vec2<f16>>(v.x), bitcast<vec2<f16>>(v.y));
   tile_b[to + 1u] = vec4<f16>(bitcast<vec2<f16>>(v.z), bitcast<vec2<f16>>(v.w));
 }
@@ -81,7 +69,7 @@ fn tile(group: vec3u, t: u32, subgroup: u32, lane: u32) {
   var c31 = Sum();
   var c32 = Sum();
   var c33 = Sum();
-  if (params.accumulate != 0u) {
+  if (params.start != 0u) {
     c00 = start(i + 0u, j + 0u, subgroup, lane, up);
     if (TN >= 2u) { c01 = start(i + 0u, j + 16u, subgroup, lane, up); }
     if (TN == 4u) { c02 = start(i + 0u, j + 32u, subgroup, lane, up); }
@@ -101,14 +89,13 @@ fn tile(group: vec3u, t: u32, subgroup: u32, lane: u32) {
   }
   let begin = group.z * params.chunk;
   let end = min(params.k_padded, begin + params.chunk);
-  let a_gap = panel_gap(i0, params.a_panels);
-  let b_gap = panel_gap(j0, params.b_panels);
-  let to_a = t / A_WIDE * A_LD + t % A_WIDE * 2u;
-  let to_b = t / B_WIDE * B_LD + t % B_WIDE * 2u;
-  let from_a = first_vector(i0, A_WIDE, t);
-  let from_b = first_vector(j0, B_WIDE, t);
-  var at_a = from_a + begin * 8u;
-  var at_b = from_b + begin * 8u;
+  let mine = t / PIECE * params.k_padded * 2u + t % PIECE;
+  let to_a = t / PIECE * 4u + t % PIECE / 2u * A_LD + t % 2u * 2u;
+  let to_b = t / PIECE * 4u + t % PIECE / 2u * B_LD + t % 2u * 2u;
+  let from_a = i0 / 8u * params.k_padded + mine;
+  let from_b = j0 / 8u * params.k_padded + mine;
+  var at_a = from_a + begin * 2u;
+  var at_b = from_b + begin * 2u;
   var a0 = vec4u();
   var a1 = vec4u();
   var a2 = vec4u();
@@ -125,29 +112,29 @@ fn tile(group: vec3u, t: u32, subgroup: u32, lane: u32) {
   var b5 = vec4u();
   var b6 = vec4u();
   var b7 = vec4u();
-  a0 = a[at_a + a_at(0u, a_gap)];
-  if (A_VECTORS >= 2u) { a1 = a[at_a + a_at(1u, a_gap)]; }
+  a0 = a[at_a + vector_at(0u)];
+  if (A_VECTORS >= 2u) { a1 = a[at_a + vector_at(1u)]; }
   if (A_VECTORS >= 4u) {
-    a2 = a[at_a + a_at(2u, a_gap)];
-    a3 = a[at_a + a_at(3u, a_gap)];
+    a2 = a[at_a + vector_at(2u)];
+    a3 = a[at_a + vector_at(3u)];
   }
   if (A_VECTORS == 8u) {
-    a4 = a[at_a + a_at(4u, a_gap)];
-    a5 = a[at_a + a_at(5u, a_gap)];
-    a6 = a[at_a + a_at(6u, a_gap)];
-    a7 = a[at_a + a_at(7u, a_gap)];
+    a4 = a[at_a + vector_at(4u)];
+    a5 = a[at_a + vector_at(5u)];
+    a6 = a[at_a + vector_at(6u)];
+    a7 = a[at_a + vector_at(7u)];
   }
-  b0 = b[at_b + b_at(0u, b_gap)];
-  if (B_VECTORS >= 2u) { b1 = b[at_b + b_at(1u, b_gap)]; }
+  b0 = b[at_b + vector_at(0u)];
+  if (B_VECTORS >= 2u) { b1 = b[at_b + vector_at(1u)]; }
   if (B_VECTORS >= 4u) {
-    b2 = b[at_b + b_at(2u, b_gap)];
-    b3 = b[at_b + b_at(3u, b_gap)];
+    b2 = b[at_b + vector_at(2u)];
+    b3 = b[at_b + vector_at(3u)];
   }
   if (B_VECTORS == 8u) {
-    b4 = b[at_b + b_at(4u, b_gap)];
-    b5 = b[at_b + b_at(5u, b_gap)];
-    b6 = b[at_b + b_at(6u, b_gap)];
-    b7 = b[at_b + b_at(7u, b_gap)];
+    b4 = b[at_b + vector_at(4u)];
+    b5 = b[at_b + vector_at(5u)];
+    b6 = b[at_b + vector_at(6u)];
+    b7 = b[at_b + vector_at(7u)];
   }
   for (var k0 = begin; k0 < end; k0 += BK) {
     workgroupBarrier();
@@ -178,31 +165,31 @@ fn tile(group: vec3u, t: u32, subgroup: u32, lane: u32) {
     workgroupBarrier();
     // The last tile is fetched again at the end: cheaper than a branch.
     let k1 = min(k0 + BK, end - BK);
-    at_a = from_a + k1 * 8u;
-    at_b = from_b + k1 * 8u;
-    a0 = a[at_a + a_at(0u, a_gap)];
-    if (A_VECTORS >= 2u) { a1 = a[at_a + a_at(1u, a_gap)]; }
+    at_a = from_a + k1 * 2u;
+    at_b = from_b + k1 * 2u;
+    a0 = a[at_a + vector_at(0u)];
+    if (A_VECTORS >= 2u) { a1 = a[at_a + vector_at(1u)]; }
     if (A_VECTORS >= 4u) {
-      a2 = a[at_a + a_at(2u, a_gap)];
-      a3 = a[at_a + a_at(3u, a_gap)];
+      a2 = a[at_a + vector_at(2u)];
+      a3 = a[at_a + vector_at(3u)];
     }
     if (A_VECTORS == 8u) {
-      a4 = a[at_a + a_at(4u, a_gap)];
-      a5 = a[at_a + a_at(5u, a_gap)];
-      a6 = a[at_a + a_at(6u, a_gap)];
-      a7 = a[at_a + a_at(7u, a_gap)];
+      a4 = a[at_a + vector_at(4u)];
+      a5 = a[at_a + vector_at(5u)];
+      a6 = a[at_a + vector_at(6u)];
+      a7 = a[at_a + vector_at(7u)];
     }
-    b0 = b[at_b + b_at(0u, b_gap)];
-    if (B_VECTORS >= 2u) { b1 = b[at_b + b_at(1u, b_gap)]; }
+    b0 = b[at_b + vector_at(0u)];
+    if (B_VECTORS >= 2u) { b1 = b[at_b + vector_at(1u)]; }
     if (B_VECTORS >= 4u) {
-      b2 = b[at_b + b_at(2u, b_gap)];
-      b3 = b[at_b + b_at(3u, b_gap)];
+      b2 = b[at_b + vector_at(2u)];
+      b3 = b[at_b + vector_at(3u)];
     }
     if (B_VECTORS == 8u) {
-      b4 = b[at_b + b_at(4u, b_gap)];
-      b5 = b[at_b + b_at(5u, b_gap)];
-      b6 = b[at_b + b_at(6u, b_gap)];
-      b7 = b[at_b + b_at(7u, b_gap)];
+      b4 = b[at_b + vector_at(4u)];
+      b5 = b[at_b + vector_at(5u)];
+      b6 = b[at_b + vector_at(6u)];
+      b7 = b[at_b + vector_at(7u)];
     }
     for (var k = 0u; k < BK; k += 16u) {
       let l0 = left(si, k);

@@ -5,6 +5,7 @@
 import type { MatmulArgs } from '@realhf/api';
 
 import type { Recorder } from '../../webgpu/recorder.js';
+import { add, copy } from '../elementwise/elementwise.js';
 import { f16Matmul } from './f16.js';
 import { gpuMatmul } from './gpu.js';
 import { naiveMatmul } from './naive.js';
@@ -15,7 +16,13 @@ import { tileMatmul, type TileShape } from './tile.js';
 export function matmul(r: Recorder, args: MatmulArgs): void {
   const p = matmulProblem(args);
   if (p.m * p.n === 0) return;
-  if (r.f16Matmul) f16Matmul(r, args, p);
+  // Only the f16 kernels can start from another tensor than out, where they have no bias to add.
+  if (args.addend && (!r.f16Matmul || args.bias || args.accumulate)) {
+    if (args.accumulate) add(r, args.out, args.addend, args.out);
+    else copy(r, args.addend, args.out);
+    const { addend: _, ...rest } = args;
+    matmul(r, { ...rest, accumulate: true });
+  } else if (r.f16Matmul) f16Matmul(r, args, p);
   else if (!r.isCpu) gpuMatmul(r, args, p);
   else if (p.transA && p.transB) naiveMatmul(r, args);
   else tileMatmul(r, args, p, tileShape(r, p));

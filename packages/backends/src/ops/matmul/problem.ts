@@ -16,7 +16,7 @@ export interface MatmulProblem {
 
 /** Throws DeviceError where shapes or types do not fit. */
 export function matmulProblem(args: MatmulArgs): MatmulProblem {
-  const { a, b, out, bias } = args;
+  const { a, b, out, bias, addend } = args;
   const [transA, transB] = [args.transA ?? false, args.transB ?? false];
   const [a0 = 0, a1 = 0] = a.shape;
   const [b0 = 0, b1 = 0] = b.shape;
@@ -27,12 +27,13 @@ export function matmulProblem(args: MatmulArgs): MatmulProblem {
     k === kb &&
     out.shape[0] === m &&
     out.shape[1] === n &&
-    (!bias || (bias.size === n && bias.dtype === 'f32'));
+    (!bias || (bias.size === n && bias.dtype === 'f32')) &&
+    (!addend || (addend.size === out.size && addend.dtype === 'f32'));
   if (!fits) {
     const side = (t: { shape: readonly number[]; dtype: string }, trans: boolean) =>
       `${t.dtype} [${t.shape.join(', ')}]${trans ? 'ᵀ' : ''}`;
     throw new DeviceError(
-      `matmul of ${side(a, transA)} and ${side(b, transB)} into ${side(out, false)}${bias ? ` with bias of ${bias.size}` : ''}: need f32 [m, k]·[k, n] into [m, n], bias of n`,
+      `matmul of ${side(a, transA)} and ${side(b, transB)} into ${side(out, false)}${bias ? ` with bias of ${bias.size}` : ''}${addend ? ` and addend of ${addend.size}` : ''}: need f32 [m, k]·[k, n] into [m, n], bias of n, addend of m·n`,
     );
   }
   const [aRow, aCol] = transA ? [1, m] : [k, 1];
