@@ -44,6 +44,7 @@ FAMILIES = {
     "qwen2": (transformers.Qwen2Config, GROUPED),
     "qwen3": (transformers.Qwen3Config, {**GROUPED, "head_dim": 32}),
     "mistral": (transformers.MistralConfig, {**GROUPED, "sliding_window": 48}),
+    "mixtral": (transformers.MixtralConfig, {**GROUPED, "num_local_experts": 4, "router_aux_loss_coef": 0.02}),
     "gemma": (transformers.GemmaConfig, {**SMALL, "num_key_value_heads": 1, "head_dim": 32, "pad_token_id": 0}),
     "gpt2": (
         transformers.GPT2Config,
@@ -57,6 +58,7 @@ def build(family, fields, seed, spread=0.05, dtype="float32", critic=False):
     config_class, defaults = FAMILIES[family]
     config = config_class(**{**defaults, "bos_token_id": 0, "eos_token_id": EOS, **fields})
     config._attn_implementation = "eager"
+    config._experts_implementation = "eager"
     torch.manual_seed(seed)
     if critic:
         config.num_labels = 1

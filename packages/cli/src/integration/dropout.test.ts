@@ -1,5 +1,5 @@
 /** Dropout in whole models: its gradient, and that what is drawn depends on seed, sequence and position alone. */
-import type { ForwardOptions, ModelConfig } from '@realhf/api';
+import type { ForwardOptions, ModelConfig, Stats } from '@realhf/api';
 import { AdamEngine } from '@realhf/backends';
 import type { ReaLModel } from '@realhf/model';
 import { expect, test } from 'vitest';
@@ -112,7 +112,8 @@ async function step(config: ModelConfig, nMbs: number, noiseSeed: number | undef
   });
   engine.free();
   model.free();
-  return { ...stats, evaluated: evaluated.loss! };
+  const out: Stats = { ...stats, evaluated: evaluated.loss! };
+  return out;
 }
 
 test('microbatches do not change what is drawn, seeds do; evaluation and the other algorithms drop nothing', async () => {
