@@ -158,8 +158,14 @@ export class Block {
       cosSin: this.cosSin,
       inverse,
     };
-    this.ops.rope({ ...common, x: q, nHeads: this.shard.heads.nHeads });
-    this.ops.rope({ ...common, x: k, nHeads: this.shard.heads.nKvHeads });
+    const { nHeads, nKvHeads } = this.shard.heads;
+    // In a fused projection the heads of k follow those of q.
+    if (q.tensor === k.tensor && k.offset === q.offset + nHeads * headDim) {
+      this.ops.rope({ ...common, x: q, nHeads: nHeads + nKvHeads });
+      return;
+    }
+    this.ops.rope({ ...common, x: q, nHeads });
+    this.ops.rope({ ...common, x: k, nHeads: nKvHeads });
   }
   attentionSpec(training?: Training) {
     const { attnDropout: amount } = this.shard.config;

@@ -21,7 +21,7 @@ export class Residual {
     this.layer = layer;
   }
 
-  /** out = x + f(…)·Wᵀ: on one device straight into a copy of x, with tensor parallelism through a sum over the ranks. */
+  /** out = x + f(…)·Wᵀ: on one device in one product, with tensor parallelism through a sum over the ranks. */
   async project(
     x: Tensor,
     inner: Tensor,
@@ -31,8 +31,7 @@ export class Residual {
   ): Promise<void> {
     const name = `${this.layer}.${site}`;
     if (this.shard.groups.tpSize === 1 && !this.dropout(site, training)) {
-      this.ops.copy(x, out);
-      this.shard.linear(inner, name, out, { accumulate: true });
+      this.shard.linear(inner, name, out, { addend: x });
       return;
     }
     const tokens = inner.shape[0]!;

@@ -95,12 +95,12 @@ export class Shard {
     return this.groups.coordinates.pp === this.groups.ppSize - 1;
   }
 
-  /** y = x·Wᵀ + b, or y += …; a bias that is replicated over tp is added by one rank only. */
+  /** y = x·Wᵀ + b (+ addend, which is not y); a bias that is replicated over tp is added by one rank only. */
   linear(
     x: Tensor,
     name: string,
     out: Tensor,
-    options: { rowParallel?: boolean; accumulate?: boolean } = {},
+    options: { rowParallel?: boolean; addend?: Tensor } = {},
   ): void {
     const bias = options.rowParallel && !this.isFirstTp ? undefined : this.maybe(`${name}.bias`);
     this.ops.matmul({
@@ -109,7 +109,7 @@ export class Shard {
       out,
       transB: true,
       ...(bias ? { bias } : {}),
-      ...(options.accumulate ? { accumulate: true } : {}),
+      ...(options.addend ? { addend: options.addend } : {}),
     });
   }
   /** dx = dy·W (when asked for), dW += dyᵀ·x, db += Σ dy. */
