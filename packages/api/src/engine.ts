@@ -31,6 +31,8 @@ export interface LossOutput {
   readonly dValues?: Float32Array;
   /** Logged as sum / count over microbatches and ranks. */
   readonly stats?: Readonly<Record<string, { readonly sum: number; readonly count: number }>>;
+  /** Of a loss that is not finite: which key of which id, for the error. */
+  readonly problem?: string;
 }
 
 export interface Loss {

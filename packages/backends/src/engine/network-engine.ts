@@ -197,7 +197,8 @@ export class NetworkEngine implements Engine {
         return gradients(out);
       }
       // Peers wait for this rank: it goes through all passes with zeros, then all of them throw.
-      bad ??= `loss '${loss.name}' is ${out.loss} on ids ${mb.ids.slice(0, 3).join(', ')}${mb.bs > 3 ? '…' : ''}; parameters were not changed`;
+      const ids = `ids ${mb.ids.slice(0, 3).join(', ')}${mb.bs > 3 ? '…' : ''}`;
+      bad ??= `loss '${loss.name}' is ${out.loss}: ${out.problem ?? ids}; parameters were not changed`;
       total = NaN;
       return undefined;
     };

@@ -7,6 +7,7 @@
 import { DataError, type Loss, type SequenceSample } from '@realhf/api';
 
 import { pairsOf, softplus } from './paired-rw.js';
+import { withProblem } from './problem.js';
 
 export interface DpoLossOptions {
   /** Strength of the pull to the reference: a small one lets the policy move far. */
@@ -17,7 +18,7 @@ export interface DpoLossOptions {
 }
 
 /** Calls `each(s, begin, end)` with the shifted entries of every sequence's answer, EOS included; empty answers too. */
-function eachAnswer(
+export function eachAnswer(
   sample: SequenceSample,
   each: (s: number, begin: number, end: number) => void,
 ): void {
@@ -76,7 +77,7 @@ function pairLoss(h: number, o: DpoLossOptions): [number, number] {
 }
 
 export function dpoLoss(o: DpoLossOptions): Loss {
-  return {
+  const loss: Loss = {
     name: 'dpo',
     needed: pairAnswerMask,
     weight: (sample) => pairsOf(sample).reduce((a, b) => a + b, 0),
@@ -118,4 +119,5 @@ export function dpoLoss(o: DpoLossOptions): Loss {
       };
     },
   };
+  return withProblem(loss, ['seqlogp']);
 }

@@ -5,6 +5,8 @@
  */
 import { DataError, type Loss, type SequenceSample } from '@realhf/api';
 
+import { withProblem } from './problem.js';
+
 /** Pairs per item; DataError when an item has an odd number of sequences or none. */
 export function pairsOf(sample: SequenceSample): number[] {
   return sample.seqlens.packed_input_ids!.map((lens, i) => {
@@ -22,7 +24,7 @@ export function softplus(x: number): number {
   return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 }
 
-export const pairedRewardLoss: Loss = {
+export const pairedRewardLoss: Loss = withProblem({
   name: 'paired_rw',
   weight: (sample) => sample.bs,
   compute({ sample, cuSeqlens, values = new Float32Array(), totalWeight }) {
@@ -55,4 +57,4 @@ export const pairedRewardLoss: Loss = {
       stats: { acc: mean(correct), pos_score: mean(sums.pos), neg_score: mean(sums.neg) },
     };
   },
-};
+});

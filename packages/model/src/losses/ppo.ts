@@ -3,81 +3,18 @@
  * `ppo_loss_mask` (all [Σ(L−1)]) for the actor, `returns`, `old_values` for the critic. Means are over masked-in
  * tokens of the whole minibatch.
  */
-import type { Loss, Stats } from '@realhf/api';
+import type { Loss } from '@realhf/api';
 
 import { count } from './masks.js';
+import { policyLoss, type PolicyLossOptions } from './policy.js';
+import { withProblem } from './problem.js';
 
-export interface EarlyStopOptions {
-  /** Skip the step when the mean ratio exceeds it; null: never. */
-  readonly earlyStopImpRatio: number | null;
-  /** Skip the step when |mean (new − old)| exceeds it; null: never. */
-  readonly earlyStopKl: number | null;
-}
+export type PpoActorLossOptions = Omit<PolicyLossOptions, 'name' | 'averaging' | 'klCtl'> &
+  Partial<Pick<PolicyLossOptions, 'averaging' | 'klCtl'>>;
 
-/** A reason not to take the step, from a loss's mean stats. */
-export function earlyStop(o: EarlyStopOptions, stats: Stats): string | undefined {
-  if (o.earlyStopImpRatio !== null && stats.importance_weight! > o.earlyStopImpRatio)
-    return `importance ratio ${stats.importance_weight!} > ${o.earlyStopImpRatio}`;
-  if (o.earlyStopKl !== null && Math.abs(stats.ppo_approx_kl!) > o.earlyStopKl)
-    return `approximate KL ${stats.ppo_approx_kl!} > ${o.earlyStopKl}`;
-  return undefined;
-}
-
-export interface PpoActorLossOptions extends EarlyStopOptions {
-  readonly epsClip: number;
-  /** The one that generation used: the ratio compares like with like. */
-  readonly temperature: number;
-  readonly logitsMask: boolean;
-  /** Added as −coefficient · entropy. */
-  readonly entropyCoeff?: number;
-}
-
+/** Averaged over tokens, without a KL in the loss, unless asked otherwise. */
 export function ppoActorLoss(o: PpoActorLossOptions): Loss {
-  return {
-    name: 'ppo_actor',
-    temperature: o.temperature,
-    needsEntropy: true,
-    ...(o.logitsMask ? { maskKey: 'packed_logits_mask' } : {}),
-    needed: (sample) => sample.u8('ppo_loss_mask'),
-    weight: (sample) => count(sample.u8('ppo_loss_mask')),
-    compute({ sample, logProbs = new Float32Array(), entropy = new Float32Array(), totalWeight }) {
-      const mask = sample.u8('ppo_loss_mask');
-      const old = sample.f32('old_logp');
-      const adv = sample.f32('advantages');
-      const dLogProbs = new Float32Array(logProbs.length);
-      const dEntropy = o.entropyCoeff ? new Float32Array(logProbs.length) : undefined;
-      const sum = { loss: 0, clipped: 0, kl: 0, ratio: 0, entropy: 0, n: 0 };
-      for (let j = 0; j < logProbs.length; j++) {
-        if (!mask[j]) continue;
-        const diff = logProbs[j]! - old[j]!;
-        const ratio = Math.exp(diff);
-        const plain = -adv[j]! * ratio;
-        const clipped = -adv[j]! * Math.min(Math.max(ratio, 1 - o.epsClip), 1 + o.epsClip);
-        sum.loss += Math.max(plain, clipped);
-        if (plain < clipped) sum.clipped++;
-        else dLogProbs[j] = plain / totalWeight;
-        sum.kl += diff;
-        sum.ratio += ratio;
-        sum.entropy += entropy[j]!;
-        if (dEntropy) dEntropy[j] = -o.entropyCoeff! / totalWeight;
-        sum.n++;
-      }
-      const mean = (x: number) => ({ sum: x, count: sum.n });
-      return {
-        loss: (sum.loss - (o.entropyCoeff ?? 0) * sum.entropy) / totalWeight,
-        dLogProbs,
-        ...(dEntropy ? { dEntropy } : {}),
-        stats: {
-          actor_loss: mean(sum.loss),
-          actor_clip_ratio: mean(sum.clipped),
-          ppo_approx_kl: mean(sum.kl),
-          importance_weight: mean(sum.ratio),
-          entropy: mean(sum.entropy),
-        },
-      };
-    },
-    skipStep: (stats: Stats) => earlyStop(o, stats),
-  };
+  return policyLoss({ averaging: 'token', klCtl: 0, ...o, name: 'ppo_actor' });
 }
 
 export interface PpoCriticLossOptions {
@@ -95,7 +32,7 @@ function penalty(d: number, huber: boolean): [number, number] {
 }
 
 export function ppoCriticLoss(o: PpoCriticLossOptions): Loss {
-  return {
+  const loss: Loss = {
     name: 'ppo_critic',
     weight: (sample) => count(sample.u8('ppo_loss_mask')),
     compute({ sample, cuSeqlens, values = new Float32Array(), totalWeight }) {
@@ -131,4 +68,5 @@ export function ppoCriticLoss(o: PpoCriticLossOptions): Loss {
       };
     },
   };
+  return withProblem(loss, ['returns', 'old_values']);
 }

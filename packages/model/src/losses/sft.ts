@@ -2,8 +2,9 @@
 import type { Loss } from '@realhf/api';
 
 import { answerMask, count } from './masks.js';
+import { withProblem } from './problem.js';
 
-export const sftLoss: Loss = {
+export const sftLoss: Loss = withProblem({
   name: 'sft',
   needed: (sample) => answerMask(sample),
   weight: (sample) => count(answerMask(sample)),
@@ -33,4 +34,4 @@ export const sftLoss: Loss = {
       stats: { nll: { sum: nll, count: count(mask) }, ppl: { sum: ppl, count: sequences } },
     };
   },
-};
+});
