@@ -5,54 +5,12 @@
  */
 import { parseArgs } from 'node:util';
 
-import { generationSchema, optimizerSchema, SequenceSample, type ModelConfig } from '@realhf/api';
+import { generationSchema, optimizerSchema, SequenceSample } from '@realhf/api';
 import { AdamEngine, WebGpuOps } from '@realhf/backends';
 import { openGpu } from '@realhf/backends/node';
-import { ReaLModel, sftLoss } from '@realhf/model';
+import { sftLoss } from '@realhf/model';
 
-const llama = (
-  hidden: number,
-  layers: number,
-  heads: number,
-  kv: number,
-  inner: number,
-  vocab: number,
-): ModelConfig => ({
-  family: 'llama',
-  nLayers: layers,
-  nHeads: heads,
-  nKvHeads: kv,
-  headDim: hidden / heads,
-  hiddenDim: hidden,
-  intermediateDim: inner,
-  vocabSize: vocab,
-  maxPositions: 2048,
-  norm: 'rms',
-  normEps: 1e-5,
-  mlp: 'gated',
-  activation: 'silu',
-  rope: { type: 'default', base: 10000 },
-  qkNorm: false,
-  qkvBias: false,
-  projBias: false,
-  mlpBias: false,
-  tiedEmbedding: false,
-  embeddingScale: 1,
-  attentionScale: 1 / Math.sqrt(hidden / heads),
-  scaleAttentionByInverseLayer: false,
-  embdDropout: 0,
-  residDropout: 0,
-  attnDropout: 0,
-  initStd: 0.02,
-  isCritic: false,
-  bosTokenId: 1,
-  eosTokenId: 2,
-  padTokenId: 0,
-});
-const shapes: Readonly<Record<string, ModelConfig>> = {
-  tiny: llama(64, 2, 2, 2, 192, 2304),
-  '1b': llama(2048, 22, 32, 4, 5632, 32000),
-};
+import { madeUpModel, shapes } from './shapes.js';
 
 export async function main(_root: string, args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
@@ -87,12 +45,7 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
   ];
   const maxTokensPerMb = Number(values['tokens-per-mb']);
 
-  const model = new ReaLModel({ ops, config, gradientCheckpointing: false });
-  // Speed does not depend on the values: one block of random numbers, repeated, spares a minute of Box–Muller.
-  const block = Float32Array.from({ length: 1 << 20 }, () => 0.04 * (Math.random() - 0.5));
-  for (const segment of model.params)
-    for (let at = 0; at < segment.size; at += block.length)
-      ops.write(segment, block.subarray(0, Math.min(block.length, segment.size - at)), at);
+  const model = madeUpModel(ops, config);
   const nParams = model.specs.reduce((n, s) => n + s.size, 0);
   const engine = new AdamEngine(model, { optimizer: optimizerSchema.parse({}), totalSteps: 100 });
 
