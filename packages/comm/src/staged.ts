@@ -6,9 +6,10 @@ import type { Communicator, Ops, ParallelGroups, Tensor, TensorCommunicator } fr
 import type { Axis } from './topology.js';
 
 type Host = Float32Array | Int32Array;
+type HostAccess = Pick<Ops, 'read' | 'readInts' | 'write'>;
 
 /** TensorCommunicator over any Communicator. */
-export function stagedCollectives(comm: Communicator, ops: Ops): TensorCommunicator {
+export function stagedCollectives(comm: Communicator, ops: HostAccess): TensorCommunicator {
   const floats = (t: Tensor) => t.dtype === 'f32';
   const read = (t: Tensor): Promise<Host> => (floats(t) ? ops.read(t) : ops.readInts(t));
   const room = (t: Tensor): Host => (floats(t) ? new Float32Array(t.size) : new Int32Array(t.size));
@@ -50,7 +51,7 @@ export function stagedCollectives(comm: Communicator, ops: Ops): TensorCommunica
 export function tensorGroup(
   groups: ParallelGroups,
   axis: Axis,
-  ops: Ops,
+  ops: HostAccess,
 ): TensorCommunicator | undefined {
   const comm = groups[axis];
   if (!comm || comm.size === 1) return undefined;

@@ -24,7 +24,7 @@ export function shareOf(elements: number, { rank, size }: DataPart): Share {
 }
 
 /** What of a map lies in a rank's shares, in segments that are these shares: where its moments are. */
-export function shareMap(map: ShardMap, part: DataPart): ShardMap {
+function shareMap(map: ShardMap, part: DataPart): ShardMap {
   const shares = map.segmentSizes.map((n) => shareOf(n, part));
   const intervals = map.intervals.flatMap((i): ShardInterval[] => {
     const { begin, length } = shares[i.segment]!;

@@ -5,7 +5,7 @@
  * stage go to the first.
  */
 
-export interface GenerationTurn {
+interface GenerationTurn {
   readonly microbatch: number;
   /** 0 is the prefill, which samples the first token. */
   readonly token: number;

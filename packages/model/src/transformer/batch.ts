@@ -87,7 +87,7 @@ export function causalRanges(
 }
 
 /** A batch with a last sequence of zeros that makes its length a multiple of `multiple`; itself if it is one. */
-export function padBatch(batch: PackedBatch, multiple: number): PackedBatch {
+function padBatch(batch: PackedBatch, multiple: number): PackedBatch {
   const t = batch.tokens.length;
   const padded = Math.ceil(t / multiple) * multiple;
   if (padded === t) return batch;

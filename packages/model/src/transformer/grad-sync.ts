@@ -23,26 +23,26 @@ async function syncReplicated(model: Stage): Promise<void> {
 }
 
 async function syncSharedKv(model: Stage): Promise<void> {
-  const { tp, tpSize } = model.groups;
+  const { ops, shard } = model;
   const { nKvHeads, headDim, hiddenDim } = model.config;
-  if (!tp || tpSize === 1 || nKvHeads % tpSize === 0) return;
-  const { heads } = model.shard;
-  for (const block of model.locals.filter((p) => /\.attn\.qkv\.(weight|bias)$/.test(p.spec.name))) {
-    const columns = block.spec.name.endsWith('bias') ? 1 : hiddenDim;
-    const grad = model.shard.g(block.spec.name);
-    const host = await model.ops.read(grad);
+  if (!shard.tp || nKvHeads % shard.tp.size === 0) return;
+  const { heads } = shard;
+  for (const { spec } of model.locals.filter((p) =>
+    /\.attn\.qkv\.(weight|bias)$/.test(p.spec.name),
+  )) {
+    const head = headDim * (spec.name.endsWith('bias') ? 1 : hiddenDim);
+    const grad = shard.g(spec.name);
     // All kv heads of the model, k then v, zeros where this rank has none.
-    const rows = nKvHeads * headDim * columns;
-    const all = new Float32Array(2 * rows);
-    const local = heads.nKvHeads * headDim * columns;
-    const q = heads.nHeads * headDim * columns;
-    const at = heads.kvHeadOffset * headDim * columns;
-    all.set(host.subarray(q, q + local), at);
-    all.set(host.subarray(q + local, q + 2 * local), rows + at);
-    await tp.allReduce(all);
-    host.set(all.subarray(at, at + local), q);
-    host.set(all.subarray(rows + at, rows + at + local), q + local);
-    model.ops.write(grad, host);
+    const all = ops.zeros([2 * nKvHeads * head]);
+    const local = heads.nKvHeads * head;
+    const parts = [0, 1].map((kind) => ({
+      mine: heads.nHeads * head + kind * local,
+      whole: (kind * nKvHeads + heads.kvHeadOffset) * head,
+    }));
+    for (const { mine, whole } of parts) ops.copy(grad, all, local, mine, whole);
+    await shard.allReduce(all);
+    for (const { mine, whole } of parts) ops.copy(all, grad, local, whole, mine);
+    ops.free(all);
   }
 }
 

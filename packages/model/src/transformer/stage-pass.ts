@@ -22,7 +22,7 @@ import { actorHead, criticHead, type HeadPass } from './heads.js';
 import type { Stage } from './stage.js';
 import { makeTraining } from './training.js';
 
-export interface PassOptions {
+interface PassOptions {
   /** Keep only block inputs and run blocks again in backward. */
   readonly checkpointing: boolean;
   readonly logitsBytes: number;
