@@ -54,7 +54,15 @@ export { PpoActorInterface, type PpoInterfaceOptions } from './interfaces/ppo-ac
 export { PpoCriticInterface, type PpoCriticOptions } from './interfaces/ppo-critic.js';
 export { rollout, type RolloutOptions } from './interfaces/rollout.js';
 export { dpoLoss, type DpoLossOptions } from './losses/dpo.js';
-export { grpoLoss, type GrpoLossOptions, type LossAveraging } from './losses/grpo.js';
+export { grpoLoss, type GrpoLossOptions } from './losses/grpo.js';
+export type { KlEstimator } from './losses/kl.js';
+export {
+  policyLoss,
+  type LossAveraging,
+  type PolicyLossOptions,
+  type RatioLevel,
+} from './losses/policy.js';
+export { simpoLoss, type SimpoLossOptions } from './losses/simpo.js';
 export { pairedRewardLoss } from './losses/paired-rw.js';
 export {
   ppoActorLoss,
