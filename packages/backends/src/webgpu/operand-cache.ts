@@ -36,15 +36,24 @@ export class OperandCache {
     return tensor;
   }
 
-  /** Takes out a copy that is up to date; the caller frees it. */
-  take(t: Tensor, form: string): Tensor | undefined {
+  /** The copy of this form, where it is up to date. */
+  peek(t: Tensor, form: string): Tensor | undefined {
     const { buffer } = deviceTensor(t);
-    const forms = this.copies.get(buffer.id);
+    const copy = this.copies.get(buffer.id)?.get(keyOf(t, form));
+    return copy?.version === buffer.version ? copy.tensor : undefined;
+  }
+
+  /**
+   * For a kernel that makes the copy along with the tensor: `record` records it, given the stale copy to write over, and
+   * returns the copy.
+   */
+  along(t: Tensor, form: string, record: (stale: Tensor | undefined) => Tensor): void {
+    const { buffer } = deviceTensor(t);
     const key = keyOf(t, form);
-    const copy = forms?.get(key);
-    if (!forms || copy?.version !== buffer.version) return undefined;
-    forms.delete(key);
-    return copy.tensor;
+    const tensor = record(this.copies.get(buffer.id)?.get(key)?.tensor);
+    let forms = this.copies.get(buffer.id);
+    if (!forms) this.copies.set(buffer.id, (forms = new Map<string, Copy>()));
+    forms.set(key, { version: buffer.version, tensor });
   }
 
   /** Frees the copies of a buffer that is freed itself. */

@@ -4,6 +4,9 @@ import { DeviceError, type Activation, type Tensor } from '@realhf/api';
 import { deviceTensor } from '../../webgpu/device-tensor.js';
 import { defineKernel, grid1d, type Access } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
+import convertSource from '../matmul/f16-convert.wgsl';
+import { fewRows, panelsAlong } from '../matmul/f16-pack.js';
+import panelsSource from './activation-panels.wgsl';
 import source from './activation.wgsl';
 
 const wg = 64;
@@ -25,6 +28,16 @@ const backwardInPlace = kernel('backward_in_place', ['read_write', 'read']);
 const gated = kernel('gated', ['read_write', 'read']);
 const gatedBackward = kernel('gated_backward', ['read_write', 'read', 'read']);
 const gatedBackwardInPlace = kernel('gated_backward_in_place', ['read_write', 'read']);
+/** For GPUs with f16: see activation-panels.wgsl. Binding 2 is another's. */
+const gatedPanels = defineKernel({
+  name: 'activation_gated_panels',
+  source: [source, convertSource, panelsSource].join('\n'),
+  entry: 'gated_panels',
+  params: { count: 'u32', inner: 'u32' },
+  access: ['read_write', 'read', 'read', 'read_write'],
+  variants,
+  enables: ['f16'],
+});
 
 const grid = (count: number) => grid1d(Math.ceil(count / wg));
 const shape = (t: Tensor) => `[${t.shape.join(', ')}]`;
@@ -67,6 +80,12 @@ export function activationBackward(
 /** gateUp [rows, 2·inner] = gate ‖ up; out [rows, inner] = f(gate)·up. */
 export function gatedActivation(r: Recorder, kind: Activation, gateUp: Tensor, out: Tensor): void {
   const p = gatedParams(gateUp, out);
+  if (fewRows(r, p.count / p.inner, p.inner) && p.count > 0) {
+    panelsAlong(r, out, (panels) => {
+      r.run(gatedPanels, constants(kind), [out, gateUp, gateUp, panels], p, grid(p.count));
+    });
+    return;
+  }
   if (p.count > 0) r.run(gated, constants(kind), [out, gateUp], p, grid(p.count));
 }
 

@@ -67,3 +67,16 @@ export function panelsOf(
     },
   };
 }
+
+/** Rows of a decode step, for which the kernels that make an operand also make its panels. */
+export const fewRows = (r: Recorder, rows: number, columns: number) =>
+  r.f16Matmul && rows <= 64 && columns % 128 === 0;
+
+/** Panels of the rows of x, which `record` writes along with x: element (r, c) at ((r / 16) · columns + c) · 16 + r % 16. */
+export function panelsAlong(r: Recorder, x: Tensor, record: (panels: Tensor) => void): void {
+  r.operands.along(x, 'rows', (stale) => {
+    const panels = stale ?? r.alloc([8, x.shape.at(-1)!, 16], 'f16');
+    record(panels);
+    return panels;
+  });
+}

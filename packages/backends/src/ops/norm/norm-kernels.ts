@@ -3,8 +3,10 @@ import type { NormArgs } from '@realhf/api';
 
 import { defineKernel, type Kernel } from '../../webgpu/kernel.js';
 import { rowsPerBlock } from '../bias/bias.js';
+import convertSource from '../matmul/f16-convert.wgsl';
 import backwardRows from './norm-backward-rows.wgsl';
 import backwardWorkgroup from './norm-backward-workgroup.wgsl';
+import panelsSource from './norm-panels.wgsl';
 import rowsSource from './norm-rows.wgsl';
 import weightsSource from './norm-weights.wgsl';
 import workgroupSource from './norm-workgroup.wgsl';
@@ -67,6 +69,17 @@ export const rowKernels: Readonly<Record<NormVariant, Family>> = {
   rows: family('rows', rowsSource, backwardRows),
   workgroup: family('workgroup', workgroupSource, backwardWorkgroup),
 };
+
+/** For GPUs with f16: see norm-panels.wgsl. */
+export const panelsKernel = defineKernel({
+  name: 'norm_panels',
+  source: [workgroupSource, convertSource, panelsSource].join('\n'),
+  entry: 'plain_panels',
+  params: forwardParams,
+  access: ['read_write', 'read_write', 'read', 'read', 'read_write'],
+  variants: [rowConstants('workgroup', 'rms')],
+  enables: ['f16'],
+});
 
 export const weightsKernel = defineKernel({
   name: 'norm_weights',

@@ -4,7 +4,9 @@ import { DeviceError, type NormArgs, type Ops, type Tensor } from '@realhf/api';
 import { grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
 import { reduceColumns, rowsPerBlock } from '../bias/bias.js';
+import { fewRows, panelsAlong } from '../matmul/f16-pack.js';
 import {
+  panelsKernel,
   rowConstants,
   rowKernels,
   weightsConstants,
@@ -24,6 +26,13 @@ export function norm(r: Recorder, args: NormForwardArgs, variant = variantOf(r))
   const [rows, dim] = sizes('norm', args, out, stats);
   if (rows === 0) return;
   const { plain, withBias, groups } = rowKernels[variant];
+  if (!bias && variant === 'workgroup' && fewRows(r, rows, dim)) {
+    panelsAlong(r, out, (panels) => {
+      const tensors = [out, stats, x, weight, panels];
+      r.run(panelsKernel, rowConstants(variant, kind), tensors, { rows, dim, eps }, grid1d(rows));
+    });
+    return;
+  }
   r.run(
     bias ? withBias : plain,
     rowConstants(variant, kind),
