@@ -10,6 +10,10 @@ const headNorms = 'norms of heads and a window';
 configs[headNorms] = llama({ qkNorm: true, slidingWindow: 4 });
 
 parallelSuite(ops, { tensorParallelSize: 2 }, [headNorms]);
+parallelSuite(ops, { tensorParallelSize: 2, useSequenceParallel: true }, [
+  headNorms,
+  'gpt2 critic',
+]);
 parallelSuite(ops, { tensorParallelSize: 2, pipelineParallelSize: 2 });
 // Two kv heads on four ranks.
 parallelSuite(ops, { tensorParallelSize: 4 }, [
@@ -23,7 +27,7 @@ parallelSuite(ops, { pipelineParallelSize: 3 }, ['three layers']);
 // Blocks run again, logits made again in chunks of 64 rows.
 parallelSuite(
   ops,
-  { tensorParallelSize: 2, pipelineParallelSize: 2 },
+  { tensorParallelSize: 2, pipelineParallelSize: 2, useSequenceParallel: true },
   ['llama', 'llama3 with shared kv heads', 'gpt2', headNorms],
   { gradientCheckpointing: true, logitsBytes: 1, lengths: [40, 60, 33] },
 );
