@@ -5,7 +5,6 @@
  */
 import type { Arena, ForwardOptions, ModelConfig, Ops, PackedBatch, Tensor } from '@realhf/api';
 
-import type { BatchTensors } from './batch.js';
 import { MoeStatistics } from './moe-statistics.js';
 import type { Shard } from './shard.js';
 
@@ -46,12 +45,20 @@ const drawsNoise = (c: ModelConfig) =>
   c.embdDropout + c.residDropout + c.attnDropout + (c.moe?.inputJitterEps ?? 0) > 0 ||
   c.moe?.routing === 'sinkhorn';
 
+/** Of BatchTensors. */
+interface BatchShape {
+  readonly t: number;
+  readonly nTokens: number;
+  readonly rows: number;
+  readonly positions: Int32Array;
+}
+
 /** undefined without `train`. */
 export function makeTraining(
   arena: Arena,
   shard: Shard,
   batch: PackedBatch,
-  b: BatchTensors,
+  b: BatchShape,
   options: ForwardOptions,
 ): Training | undefined {
   if (!options.train) return undefined;
