@@ -63,18 +63,30 @@ export const combinations: Warpers[] = [
   { temperature: 0.9, topK: 9, topP: 0.7, banned: 2 },
 ];
 
+/** Every temperature with and without top-k, top-p and a forbidden EOS. */
+export const grid: Warpers[] = [0.6, 1, 1.4].flatMap((temperature) =>
+  [1000, 7].flatMap((topK) =>
+    [1, 0.8].flatMap((topP) => [-1, 3].map((banned) => ({ temperature, topK, topP, banned }))),
+  ),
+);
+
 /** Upper 1e-6 quantile of chi-square with k degrees of freedom (Wilson–Hilferty). */
 const chiSquareLimit = (k: number) => k * (1 - 2 / (9 * k) + 4.75 * Math.sqrt(2 / (9 * k))) ** 3;
 
 /** Draws 512·steps tokens for each combination of warpers and compares their counts with the exact distribution. */
-export async function expectDraws(r: Recorder, form: RowForm, steps: number): Promise<void> {
+export async function expectDraws(
+  r: Recorder,
+  form: RowForm,
+  steps: number,
+  list: readonly Warpers[] = combinations,
+): Promise<void> {
   const rand = random(8);
   const [rows, vocab] = [512, 23];
   const line = normal(vocab, rand, 1.5);
   line[11] = line[4]!;
   const logits = new Float32Array(rows * vocab);
   for (let i = 0; i < rows; i++) logits.set(line, i * vocab);
-  for (const w of combinations) {
+  for (const w of list) {
     const tokenLog = hold(r, new Int32Array(rows * steps), [steps, rows]);
     const logProbLog = hold(r, new Float32Array(rows * steps), [steps, rows]);
     const args = sampleArgs(r, logits, rows, w, { minNewTokens: 1000, tokenLog, logProbLog });
