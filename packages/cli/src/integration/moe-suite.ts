@@ -26,7 +26,7 @@ export function mixtral(
 const losses = { auxLossCoeff: 0.3, zLossCoeff: 0.02 };
 export const variants: Record<string, ModelConfig> = {
   'top 2': mixtral(losses),
-  'top 1 of 6': mixtral({ ...losses, numExperts: 6, topK: 1 }),
+  'top 1 of 8': mixtral({ ...losses, numExperts: 8, topK: 1 }),
   'capacity by weight': mixtral({ ...losses, capacityFactor: 0.6 }),
   'capacity by position': mixtral({
     ...losses,

@@ -126,6 +126,32 @@ describe('engine', () => {
     expect(three.grad_norm).toBeCloseTo(one.grad_norm!, 4);
   });
 
+  test('data-parallel ranks weigh auxiliary losses as microbatches do', async () => {
+    const config = mixtral({ auxLossCoeff: 0.5, zLossCoeff: 0.1, capacityFactor: 0.8 });
+    const sample = tokensSample(config, [7, 5, 9, 4]);
+    const step = (ranks: readonly ReaLModel[], nMbs: number) =>
+      Promise.all(
+        ranks.map((model) => {
+          const { dp } = model.groups.coordinates;
+          const part = nMbs > 1 ? sample : sample.slice(2 * dp, 2 * dp + 2);
+          const engine = new AdamEngine(model, { optimizer: adamConfig(), totalSteps: 2 });
+          return engine.trainBatch(part, likelihood, { versionSteps: 0, nMbs });
+        }),
+      );
+    const one = makeRanks(ops(), config);
+    const [want] = await step(one, 2);
+    expect(want!.moe_drop_fraction).toBeGreaterThan(0);
+    for (const layout of [{}, { pipelineParallelSize: 2 }]) {
+      const many = makeRanks(ops(), config, { dataParallelSize: 2, ...layout });
+      for (const got of await step(many, 1)) {
+        expect(Object.keys(got).sort()).toEqual(Object.keys(want!).sort());
+        for (const [k, v] of Object.entries(want!)) expect(got[k], k).toBeCloseTo(v, 4);
+      }
+      release(...many);
+    }
+    release(...one);
+  });
+
   test('a sampled log-prob is the recomputed one, to the bit', async () => {
     const config = mixtral({ capacityFactor: 0.5 });
     const model = makeModel(ops(), config);
