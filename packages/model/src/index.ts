@@ -48,8 +48,22 @@ export { ropeFrequencies, ropeTable } from './transformer/rope-table.js';
 export { registerInterfaces } from './interfaces/register.js';
 export { SftInterface } from './interfaces/sft.js';
 export { PairedRewardInterface } from './interfaces/paired-rw.js';
+export {
+  ExternalRewardInterface,
+  type ExternalRewardOptions,
+  type RewardBatch,
+  type RewardSource,
+} from './interfaces/external-reward.js';
 export { DpoInterface, dpoOptionsSchema, type DpoInterfaceOptions } from './interfaces/dpo.js';
 export { GrpoInterface, type GrpoInterfaceOptions } from './interfaces/grpo.js';
+export { RlooInterface, type RlooInterfaceOptions } from './interfaces/rloo.js';
+export { RemaxInterface, type RemaxInterfaceOptions } from './interfaces/remax.js';
+export { RaftInterface, type RaftInterfaceOptions } from './interfaces/raft.js';
+export {
+  SimpoInterface,
+  simpoOptionsSchema,
+  type SimpoInterfaceOptions,
+} from './interfaces/simpo.js';
 export { PpoActorInterface, type PpoInterfaceOptions } from './interfaces/ppo-actor.js';
 export { PpoCriticInterface, type PpoCriticOptions } from './interfaces/ppo-critic.js';
 export { rollout, type RolloutOptions } from './interfaces/rollout.js';
@@ -72,7 +86,11 @@ export {
 } from './losses/ppo.js';
 export { sftLoss } from './losses/sft.js';
 export { grpoOptionsSchema, grpoPpoOptionsSchema, type GrpoOptions } from './grpo/options.js';
-export { prepareGrpo, type PreparedGrpo } from './grpo/prepare.js';
+export { prepareGrpo, type PreparedGrpo, type PrepareGroupOptions } from './grpo/prepare.js';
+export { raftOptionsSchema } from './raft/options.js';
+export { remaxOptionsSchema } from './remax/options.js';
+export { prepareRemax, type PrepareRemaxOptions } from './remax/prepare.js';
+export { rlooOptionsSchema, rlooPpoOptionsSchema } from './rloo/options.js';
 export { gae, type GaeInput } from './ppo/gae.js';
 export { KlController, type KlControllerOptions } from './ppo/kl-controller.js';
 export { PpoMemory, type PpoState } from './ppo/memory.js';

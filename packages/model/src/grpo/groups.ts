@@ -10,7 +10,7 @@ export function repeatPrompts(prompts: SequenceSample, size: number): SequenceSa
   const lengths = prompts.lengths('packed_prompts');
   if (lengths.length !== prompts.bs)
     throw new DataError(
-      `${prompts.bs} items hold ${lengths.length} prompts; grpo needs one prompt per item`,
+      `${prompts.bs} items hold ${lengths.length} prompts; a prompt per item is needed`,
     );
   const out = new Int32Array(tokens.length * size);
   let from = 0;
@@ -52,4 +52,10 @@ export function normalizeGroup(scores: ArrayLike<number>): number[] {
   const mean = xs.reduce((a, b) => a + b, 0) / xs.length;
   const std = Math.sqrt(xs.reduce((a, x) => a + (x - mean) ** 2, 0) / (xs.length - 1));
   return xs.map((x) => (x - mean) / (std + 1e-5));
+}
+
+/** s minus the mean of the other scores of the group. */
+export function leaveOneOut(scores: readonly number[]): number[] {
+  const sum = scores.reduce((a, b) => a + b, 0);
+  return scores.map((s) => s - (sum - s) / (scores.length - 1));
 }

@@ -3,12 +3,20 @@ import { z } from 'zod';
 
 import { ppoOptionsSchema } from '../ppo/options.js';
 
+const describe = (name: keyof typeof ppoOptionsSchema.shape) =>
+  ppoOptionsSchema.shape[name].description ?? '';
+
 /** On the command line as `ppo.*`, like the reference's. */
 export const grpoPpoOptionsSchema = ppoOptionsSchema
   .pick({
     gen: true,
     ppo_n_minibatches: true,
     eps_clip: true,
+    eps_clip_higher: true,
+    c_clip: true,
+    importance_sampling_level: true,
+    mask_truncated_completions: true,
+    entropy_coeff: true,
     reward_output_scaling: true,
     reward_output_bias: true,
     early_stop_imp_ratio: true,
@@ -18,7 +26,23 @@ export const grpoPpoOptionsSchema = ppoOptionsSchema
     kl_ctl: ppoOptionsSchema.shape.kl_ctl
       .unwrap()
       .default(0.1)
-      .describe('coefficient of the KL to the reference in the loss'),
+      .describe('coefficient of the KL to the reference; 0: no reference model'),
+    kl_estimator: ppoOptionsSchema.shape.kl_estimator
+      .unwrap()
+      .default('k3')
+      .describe(describe('kl_estimator')),
+    use_kl_in_reward: ppoOptionsSchema.shape.use_kl_in_reward
+      .unwrap()
+      .default(false)
+      .describe("true: an answer's KL is taken off its score; false: the KL is a term of the loss"),
+    scale_rewards: z
+      .enum(['group', 'batch', 'none'])
+      .default('group')
+      .describe('deviation that scores are divided by; none: not (Dr. GRPO)'),
+    adv_norm: ppoOptionsSchema.shape.adv_norm
+      .unwrap()
+      .default(false)
+      .describe('whiten advantages over the tokens of the batch'),
     discount: ppoOptionsSchema.shape.discount
       .unwrap()
       .default(1)
@@ -31,9 +55,6 @@ export const grpoPpoOptionsSchema = ppoOptionsSchema
 
 export const grpoOptionsSchema = grpoPpoOptionsSchema.extend({
   group_size: z.number().int().min(2).default(4).describe('answers per prompt'),
-  loss_averaging: z
-    .enum(['token', 'sequence'])
-    .default('token')
-    .describe('token: all tokens of a minibatch alike; sequence: all answers alike'),
+  loss_averaging: ppoOptionsSchema.shape.loss_averaging,
 });
 export type GrpoOptions = z.infer<typeof grpoOptionsSchema>;

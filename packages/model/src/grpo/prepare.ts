@@ -1,96 +1,149 @@
 /**
- * From what GRPO's calls made to what its loss reads (reference: 2.5): scores normalised within the group of a prompt,
- * clipped, and spread over the answer as discount^(tokens to the end) · score. No critic, no bootstrap: an answer that
- * was cut has its score like the others.
+ * From what the calls of group algorithms made to what their loss reads (reference: 2.5): scores compared within the
+ * group of a prompt, and spread over the answer as discount^(tokens to the end) · score. No critic, no bootstrap: an
+ * answer that was cut has its score like the others. GRPO compares with the mean of the group, RLOO (Ahmadian et al.,
+ * arXiv 2402.14740) with the mean of the others.
  */
-import { DataError, SequenceSample, type HostArray, type SampleDType } from '@realhf/api';
+import { DataError, type SequenceSample } from '@realhf/api';
 
-import { answerMask, count } from '../losses/masks.js';
+import { klTerm, type KlEstimator } from '../losses/kl.js';
 import { assertFinite } from '../ppo/finite.js';
-import { normalizeGroup } from './groups.js';
-import type { GrpoOptions } from './options.js';
+import {
+  answerStats,
+  checkedAnswerMask,
+  keptLogProbs,
+  mean,
+  policySample,
+  withoutTruncated,
+} from '../ppo/policy-sample.js';
+import { normalizeMasked } from '../ppo/prepare.js';
+import { leaveOneOut, normalizeGroup } from './groups.js';
 
 export interface PreparedGrpo {
-  /** Keys of the loss: packed_input_ids, old_logp, ref_logp, advantages, ppo_loss_mask, packed_logits_mask? */
+  /** Keys of the loss: packed_input_ids, old_logp, ref_logp?, advantages, ppo_loss_mask, packed_logits_mask? */
   readonly sample: SequenceSample;
-  /** u8 [Σ(L−1)]. */
+  /** u8 [Σ(L−1)]: all answers. */
   readonly mask: Uint8Array;
   /** Means: `task_reward` of scores as they came, `group_std` of their deviation within a group, `kl` per answer token. */
   readonly stats: Readonly<Record<string, number>>;
 }
 
-const mean = (xs: ArrayLike<number>) =>
-  xs.length === 0 ? 0 : Array.from(xs).reduce((a, b) => a + b, 0) / xs.length;
+export interface PrepareGroupOptions {
+  readonly discount: number;
+  /** Bound of normalised scores; with leave_one_out of the scores themselves. */
+  readonly max_reward_clip: number;
+  /** Default mean. */
+  readonly baseline?: 'mean' | 'leave_one_out';
+  /** Default group. */
+  readonly scale_rewards?: 'group' | 'batch' | 'none';
+  readonly adv_norm?: boolean;
+  readonly mask_truncated_completions?: boolean;
+  /** The KL of an answer is taken off its score, before scores are compared. */
+  readonly klInReward?: { readonly klCtl: number; readonly estimator: KlEstimator };
+}
 
 /** Throws DataError where an item has fewer than two sequences or keys do not fit, NumericError naming key and id where an input is not finite. */
-export function prepareGrpo(
-  input: SequenceSample,
-  o: Pick<GrpoOptions, 'discount' | 'max_reward_clip'>,
-): PreparedGrpo {
-  const full = input.seqlens.packed_input_ids!;
-  const short = full.map((item) => item.map((l) => l - 1));
-  const mask = answerMask(input);
-  const [old, ref] = [input.f32('packed_logprobs'), input.f32('packed_ref_logprobs')];
+export function prepareGrpo(input: SequenceSample, o: PrepareGroupOptions): PreparedGrpo {
+  const hasRef = input.keys.has('packed_ref_logprobs');
+  const short = input.seqlens.packed_input_ids!.map((item) => item.map((l) => l - 1));
   const scores = input.f32('rewards');
-  const n = full.flat().length;
-  if (scores.length !== n || old.length !== mask.length || ref.length !== mask.length)
-    throw new DataError(
-      `grpo: ${n} sequences with ${mask.length} log-probs, but ${scores.length} rewards, ${old.length} sampled and ${ref.length} reference log-probs`,
-    );
+  const n = short.flat().length;
+  const mask = checkedLengths(input, n, hasRef);
   assertFinite(input, 'rewards');
-  for (const key of ['packed_logprobs', 'packed_ref_logprobs']) assertFinite(input, key, mask);
+  const old = input.f32('packed_logprobs');
+  const ref = hasRef ? input.f32('packed_ref_logprobs') : undefined;
 
-  const advantages = new Float32Array(mask.length);
-  const deviations: number[] = [];
-  let s = 0;
-  let at = 0;
-  short.forEach((item, i) => {
-    if (item.length < 2)
-      throw new DataError(
-        `id '${input.ids[i]!}' has ${item.length} answer; grpo compares at least two of a prompt`,
-      );
-    const group = scores.subarray(s, s + item.length);
-    const m = mean(group);
-    deviations.push(Math.sqrt(mean(group.map((x) => (x - m) ** 2))));
-    for (const [g, score] of normalizeGroup(group).entries()) {
-      let a = Math.min(Math.max(score, -o.max_reward_clip), o.max_reward_clip);
-      for (let j = at + item[g]! - 1; j >= at; j--, a *= o.discount) if (mask[j]) advantages[j] = a;
-      at += item[g]!;
+  const judged = Float64Array.from(scores);
+  if (o.baseline === 'leave_one_out')
+    judged.forEach((x, s) => (judged[s] = clip(x, o.max_reward_clip)));
+  let kl = 0;
+  for (let s = 0, j = 0; ref && s < n; s++) {
+    for (const end = j + short.flat()[s]!; j < end; j++) {
+      if (!mask[j]) continue;
+      kl += old[j]! - ref[j]!;
+      if (o.klInReward)
+        judged[s]! -= o.klInReward.klCtl * klTerm(old[j]!, ref[j]!, o.klInReward.estimator)[0];
     }
-    s += item.length;
-  });
-  const kept = (x: Float32Array) => x.map((v, j) => (mask[j] ? v : 0));
-  const keys: Record<string, [HostArray, SampleDType, readonly (readonly number[])[]]> = {
-    packed_input_ids: [input.i32('packed_input_ids'), 'i32', full],
-    old_logp: [kept(old), 'f32', short],
-    ref_logp: [kept(ref), 'f32', short],
-    advantages: [advantages, 'f32', short],
-    ppo_loss_mask: [mask, 'u8', short],
-  };
-  const filter = 'packed_logits_mask';
-  if (input.keys.has(filter)) keys[filter] = [input.u8(filter), 'u8', input.seqlens[filter]!];
-  const pick = <K extends 0 | 1 | 2>(k: K) =>
-    Object.fromEntries(Object.entries(keys).map(([name, v]) => [name, v[k]]));
-  const tokens = count(mask);
-  const lengths = full.flat();
+  }
+  let advantages = spread(compared(input, judged, o), short, mask, o.discount);
+  const lossMask = o.mask_truncated_completions ? withoutTruncated(input, mask) : mask;
+  if (o.adv_norm) advantages = normalizeMasked(advantages, lossMask);
+  const stats = answerStats(input, mask);
   return {
-    sample: new SequenceSample({
-      ids: input.ids,
-      data: pick(0),
-      dtypes: pick(1),
-      seqlens: pick(2),
-      trailingShapes: Object.fromEntries(Object.keys(keys).map((k) => [k, []])),
+    sample: policySample(input, lossMask, {
+      old_logp: keptLogProbs(input, 'packed_logprobs', mask),
+      ...(ref ? { ref_logp: keptLogProbs(input, 'packed_ref_logprobs', mask) } : {}),
+      advantages: Float32Array.from(advantages),
     }),
     mask,
     stats: {
       task_reward: mean(scores),
-      group_std: mean(deviations),
-      kl: mask.reduce((sum, m, j) => sum + (m ? old[j]! - ref[j]! : 0), 0) / Math.max(1, tokens),
-      avg_seq_len: mean(lengths),
-      avg_prompt_len: mean(lengths) - tokens / n,
-      n_tokens: tokens,
-      n_seqs: n,
-      no_eos_ratio: mean(input.u8('seq_no_eos_mask')),
+      group_std: mean(groups(input, scores).map(biasedStd)),
+      ...(ref ? { kl: kl / Math.max(1, stats.n_tokens!) } : {}),
+      ...stats,
     },
   };
+}
+
+const clip = (x: number, bound: number) => Math.min(Math.max(x, -bound), bound);
+const biasedStd = (xs: readonly number[]) => {
+  const m = mean(xs);
+  return Math.sqrt(mean(xs.map((x) => (x - m) ** 2)));
+};
+
+function checkedLengths(input: SequenceSample, n: number, hasRef: boolean): Uint8Array {
+  const mask = checkedAnswerMask(input);
+  const scores = input.f32('rewards').length;
+  const old = input.f32('packed_logprobs').length;
+  const ref = hasRef ? input.f32('packed_ref_logprobs').length : mask.length;
+  if (scores !== n || old !== mask.length || ref !== mask.length)
+    throw new DataError(
+      `${n} sequences with ${mask.length} log-probs, but ${scores} rewards, ${old} sampled and ${ref} reference log-probs`,
+    );
+  return mask;
+}
+
+/** A number per sequence, cut into the groups of items. */
+function groups(input: SequenceSample, xs: ArrayLike<number>): number[][] {
+  const all = Array.from(xs);
+  let at = 0;
+  return input.seqlens.packed_input_ids!.map((item, i) => {
+    if (item.length < 2)
+      throw new DataError(
+        `id '${input.ids[i]!}' has ${item.length} answer; at least two of a prompt are compared`,
+      );
+    return all.slice(at, (at += item.length));
+  });
+}
+
+/** One advantage per sequence. */
+function compared(input: SequenceSample, xs: Float64Array, o: PrepareGroupOptions): number[] {
+  const groupsOf = groups(input, xs);
+  if (o.baseline === 'leave_one_out') return groupsOf.flatMap(leaveOneOut);
+  const scale = o.scale_rewards ?? 'group';
+  const all = mean(xs);
+  const batchStd = Math.sqrt(xs.reduce((a, x) => a + (x - all) ** 2, 0) / (xs.length - 1));
+  return groupsOf.flatMap((group) => {
+    if (scale === 'group') return normalizeGroup(group).map((a) => clip(a, o.max_reward_clip));
+    const m = mean(group);
+    const by = scale === 'batch' ? batchStd + 1e-5 : 1;
+    return group.map((x) => clip((x - m) / by, o.max_reward_clip));
+  });
+}
+
+/** [Σ(L−1)]: discount^(tokens to the end) · the sequence's number on its answer, 0 elsewhere. */
+export function spread(
+  perSequence: readonly number[],
+  short: readonly (readonly number[])[],
+  mask: Uint8Array,
+  discount: number,
+): Float64Array {
+  const out = new Float64Array(mask.length);
+  let at = 0;
+  short.flat().forEach((length, s) => {
+    let a = perSequence[s]!;
+    for (let j = at + length - 1; j >= at; j--, a *= discount) if (mask[j]) out[j] = a;
+    at += length;
+  });
+  return out;
 }

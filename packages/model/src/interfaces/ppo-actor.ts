@@ -13,6 +13,8 @@ import { answerMask } from '../losses/masks.js';
 import { ppoActorLoss } from '../losses/ppo.js';
 import { PpoMemory, type PpoState } from '../ppo/memory.js';
 import { ppoOptionsSchema } from '../ppo/options.js';
+import { policyLossOptions } from '../ppo/policy-options.js';
+import { withLossMask } from '../ppo/policy-sample.js';
 import { validVocabRatio } from '../ppo/vocab-ratio.js';
 import { samplingSeed } from './common.js';
 import { trainMinibatches } from './minibatches.js';
@@ -81,14 +83,12 @@ export class PpoActorInterface implements ModelInterface {
     const o = this.options;
     const prepared = this.memory.prepare(input);
     const loss = ppoActorLoss({
-      epsClip: o.eps_clip,
+      ...policyLossOptions(o, { klInLoss: o.use_kl_in_reward ? 0 : prepared.klCtl }),
       temperature: this.temperature,
       logitsMask: prepared.sample.keys.has('packed_logits_mask'),
-      entropyCoeff: o.entropy_coeff,
-      earlyStopImpRatio: o.early_stop_imp_ratio,
-      earlyStopKl: o.early_stop_kl,
     });
-    const stats = await trainMinibatches(model, prepared.sample, loss, o.ppo_n_minibatches, call);
+    const sample = withLossMask(prepared.sample, prepared.policyMask);
+    const stats = await trainMinibatches(model, sample, loss, o.ppo_n_minibatches, call);
     const vocab = validVocabRatio(prepared.sample, prepared.mask, model.engine.config.vocabSize);
     return {
       ...prepared.stats,

@@ -2,6 +2,8 @@
 import { generationSchema } from '@realhf/api';
 import { z } from 'zod';
 
+import { policyLossShape } from './policy-options.js';
+
 export const ppoOptionsSchema = z.object({
   gen: generationSchema.prefault({}).describe('generation'),
   ppo_n_minibatches: z
@@ -27,23 +29,10 @@ export const ppoOptionsSchema = z.object({
     .describe('sequences over which kl_ctl adapts'),
   discount: z.number().min(0).max(1).default(1).describe('γ of the advantage estimation'),
   gae_lambda: z.number().min(0).max(1).default(1).describe('λ of the advantage estimation'),
-  eps_clip: z.number().positive().default(0.2).describe('clip range of the probability ratio'),
   value_eps_clip: z.number().positive().default(0.2).describe('clip range of a value step'),
   max_reward_clip: z.number().positive().default(20).describe('scores are clipped to ± this'),
   reward_output_scaling: z.number().default(1).describe('score = (output − bias) · scaling'),
   reward_output_bias: z.number().default(0).describe('score = (output − bias) · scaling'),
-  early_stop_imp_ratio: z
-    .number()
-    .positive()
-    .nullable()
-    .default(5)
-    .describe('skip a minibatch whose mean ratio exceeds it; null: never'),
-  early_stop_kl: z
-    .number()
-    .positive()
-    .nullable()
-    .default(null)
-    .describe('skip a minibatch whose |mean log ratio| exceeds it; null: never'),
   adv_norm: z.boolean().default(true).describe('normalise advantages over the batch'),
   value_norm: z
     .boolean()
@@ -59,6 +48,6 @@ export const ppoOptionsSchema = z.object({
     .enum(['mse', 'huber'])
     .default('mse')
     .describe('critic loss: half the square, or Huber with δ = 10'),
-  entropy_coeff: z.number().nonnegative().default(0).describe('entropy bonus in the actor loss'),
+  ...policyLossShape,
 });
 export type PpoOptions = z.infer<typeof ppoOptionsSchema>;

@@ -3,19 +3,30 @@
  * terminated sequences, denormalised values, GAE, advantage normalisation. Actor and critic both do this on the same
  * data and get the same numbers.
  */
-import { DataError, SequenceSample, type HostArray } from '@realhf/api';
+import { DataError, type SequenceSample } from '@realhf/api';
 
-import { answerMask, count } from '../losses/masks.js';
+import { klTerm } from '../losses/kl.js';
+import { count } from '../losses/masks.js';
 import { assertFinite } from './finite.js';
 import { gae } from './gae.js';
 import type { PpoOptions } from './options.js';
+import {
+  answerStats,
+  checkedAnswerMask,
+  keptLogProbs,
+  mean,
+  policySample,
+  withoutTruncated,
+} from './policy-sample.js';
 import type { ValueNorm } from './value-norm.js';
 
 export interface PreparedPpo {
-  /** Keys of the minibatch losses: packed_input_ids, old_logp, advantages, returns, old_values, ppo_loss_mask, packed_logits_mask? */
+  /** Keys of the minibatch losses: packed_input_ids, old_logp, ref_logp, advantages, returns, old_values, ppo_loss_mask, packed_logits_mask? */
   readonly sample: SequenceSample;
-  /** u8 [Σ(L−1)]. */
+  /** u8 [Σ(L−1)]: all answers. */
   readonly mask: Uint8Array;
+  /** u8 [Σ(L−1)]: answers that the policy learns from. */
+  readonly policyMask: Uint8Array;
   /** [Σ(L−1)], denormalised. */
   readonly returns: Float64Array;
   /** Means; `task_reward` of scores as they came, clipped or not, `kl_reward`, `kl`, `advantage` (before normalisation), `returns`, `denormalized_values` per answer token. */
@@ -23,9 +34,6 @@ export interface PreparedPpo {
   /** Mean over sequences of the summed log-ratio to the reference, in nats. */
   readonly klPerSequence: number;
 }
-
-const mean = (xs: ArrayLike<number>) =>
-  xs.length === 0 ? 0 : Array.from(xs).reduce((a, b) => a + b, 0) / xs.length;
 
 /**
  * Throws DataError where a sequence is shorter than two tokens or keys do not fit, NumericError naming key and id where
@@ -39,7 +47,7 @@ export function preparePpo(
 ): PreparedPpo {
   const cu = input.cuSeqlens('packed_input_ids');
   const n = cu.length - 1;
-  const mask = answerMask(input);
+  const mask = checkedAnswerMask(input);
   const old = input.f32('packed_logprobs');
   const ref = input.f32('packed_ref_logprobs');
   const scores = input.f32('rewards');
@@ -50,7 +58,6 @@ export function preparePpo(
       `ppo needs one sequence per item: ${scores.length} rewards for ${n} sequences`,
     );
   for (const key of ['rewards', 'values']) assertFinite(input, key);
-  for (const key of ['packed_logprobs', 'packed_ref_logprobs']) assertFinite(input, key, mask);
   const values = norm ? norm.denormalize(raw) : Float64Array.from(raw);
 
   const rewards = new Float64Array(mask.length);
@@ -64,7 +71,7 @@ export function preparePpo(
       if (!mask[j]) continue;
       const kl = old[j]! - ref[j]!;
       kls[s]! += kl;
-      rewards[j] = -klCtl * kl;
+      if (o.use_kl_in_reward) rewards[j] = -klCtl * klTerm(old[j]!, ref[j]!, o.kl_estimator)[0];
     }
     const score = Math.min(Math.max(scores[s]!, -o.max_reward_clip), o.max_reward_clip);
     // A sequence that was cut gets no score: its value of the next state stands in.
@@ -78,90 +85,42 @@ export function preparePpo(
     gamma: o.discount,
     lambda: o.gae_lambda,
   });
-  const normalized = o.adv_norm ? normalizeMasked(advantages, mask) : advantages;
+  const policyMask = o.mask_truncated_completions ? withoutTruncated(input, mask) : mask;
+  const normalized = o.adv_norm ? normalizeMasked(advantages, policyMask) : advantages;
 
-  const oldValues = new Float32Array(mask.length);
-  const oldLogp = new Float32Array(mask.length);
-  for (let s = 0, j = 0; s < n; s++) {
-    for (let t = cu[s]!; t < cu[s + 1]! - 1; t++, j++) {
-      oldValues[j] = raw[t]!;
-      if (mask[j]) oldLogp[j] = old[j]!;
-    }
-  }
-  const short = (lens: readonly (readonly number[])[]) => lens.map((l) => l.map((x) => x - 1));
-  const full = input.seqlens.packed_input_ids!;
-  const keys: Record<
-    string,
-    {
-      data: HostArray;
-      dtype: 'f32' | 'i32' | 'u32' | 'u8';
-      lens: readonly (readonly number[])[];
-      trailing: readonly number[];
-    }
-  > = {
-    packed_input_ids: {
-      data: input.i32('packed_input_ids'),
-      dtype: 'i32',
-      lens: full,
-      trailing: [],
-    },
-    old_logp: { data: oldLogp, dtype: 'f32', lens: short(full), trailing: [] },
-    advantages: {
-      data: Float32Array.from(normalized),
-      dtype: 'f32',
-      lens: short(full),
-      trailing: [],
-    },
-    returns: { data: Float32Array.from(returns), dtype: 'f32', lens: short(full), trailing: [] },
-    old_values: { data: oldValues, dtype: 'f32', lens: short(full), trailing: [] },
-    ppo_loss_mask: { data: mask, dtype: 'u8', lens: short(full), trailing: [] },
-  };
-  if (input.keys.has('packed_logits_mask')) {
-    keys.packed_logits_mask = {
-      data: input.u8('packed_logits_mask'),
-      dtype: 'u8',
-      lens: input.seqlens.packed_logits_mask!,
-      trailing: [],
-    };
-  }
-  const pick = <K extends 'data' | 'dtype' | 'lens' | 'trailing'>(k: K) =>
-    Object.fromEntries(Object.entries(keys).map(([name, v]) => [name, v[k]]));
-  const sample = new SequenceSample({
-    ids: input.ids,
-    seqlens: pick('lens'),
-    data: pick('data'),
-    dtypes: pick('dtype'),
-    trailingShapes: pick('trailing'),
+  const sample = policySample(input, mask, {
+    old_logp: keptLogProbs(input, 'packed_logprobs', mask),
+    ref_logp: keptLogProbs(input, 'packed_ref_logprobs', mask),
+    advantages: Float32Array.from(normalized),
+    returns: Float32Array.from(returns),
+    old_values: Float32Array.from(dropLast(raw, cu)),
   });
 
   const tokens = count(mask);
-  const lengths = Array.from({ length: n }, (_, s) => cu[s + 1]! - cu[s]!);
   const masked = (xs: ArrayLike<number>) =>
     mask.reduce((sum, m, j) => sum + (m ? xs[j]! : 0), 0) / Math.max(1, tokens);
+  const klTerms = masked(old.map((p, j) => klTerm(p, ref[j]!, o.kl_estimator)[0]));
   const klPerToken = kls.reduce((a, b) => a + b, 0) / Math.max(1, tokens);
   return {
     sample,
     mask,
+    policyMask,
     returns,
     klPerSequence: mean(kls),
     stats: {
       task_reward: mean(scores),
-      kl_reward: -klCtl * klPerToken,
+      kl_reward: o.use_kl_in_reward ? -klCtl * klTerms : 0,
       kl: klPerToken,
       advantage: masked(advantages),
       returns: masked(returns),
       denormalized_values: masked(dropLast(values, cu)),
-      avg_seq_len: mean(lengths),
-      avg_prompt_len: mean(lengths) - tokens / n,
-      n_tokens: tokens,
-      n_seqs: n,
-      no_eos_ratio: mean(truncated),
+      ...answerStats(input, mask),
     },
   };
 }
 
 /** [ΣL] → [Σ(L−1)]. */
-function dropLast(values: Float64Array, cu: Int32Array): Float64Array {
+function dropLast(values: ArrayLike<number>, cu: Int32Array): Float64Array {
   const out: number[] = [];
   for (let s = 0; s + 1 < cu.length; s++)
     for (let t = cu[s]!; t < cu[s + 1]! - 1; t++) out.push(values[t]!);
