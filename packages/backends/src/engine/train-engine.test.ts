@@ -123,7 +123,11 @@ onAdapters((r) => {
     });
 
     it.each([
-      ['a loss', squares(NaN), /loss 'squares' is NaN: ids s0, s1, s2…; parameters were not changed/],
+      [
+        'a loss',
+        squares(NaN),
+        /loss 'squares' is NaN: ids s0, s1, s2…; parameters were not changed/,
+      ],
       [
         'a gradient',
         squares(1, {
