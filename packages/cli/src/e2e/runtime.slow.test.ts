@@ -1,5 +1,5 @@
 /** Runs on worker processes: the same numbers as in one process, and workers that are killed. runtime.full.test.ts has more. */
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 
 import { readStatus } from '../lifecycle/run-status.js';
 import { useReal } from './real-process.js';
@@ -62,4 +62,44 @@ describe('workers that are killed', () => {
     for (const { pid } of readStatus(run)!.workers)
       expect(() => globalThis.process.kill(pid, 0)).toThrow('ESRCH');
   });
+});
+
+/** Resolves once the workers of a run have their process ids in its status. */
+async function workersOf(run: string): Promise<readonly { pid: number }[]> {
+  for (;;) {
+    const workers = readStatus(run)?.workers ?? [];
+    if (workers.length > 0) return workers;
+    await new Promise((resolve) => {
+      setTimeout(resolve, 5);
+    });
+  }
+}
+
+it('workers end with their run, however it ends', async () => {
+  const words = [...sftOn('one', 4), ...layoutWords('d2m1p1')];
+  const process = start([...words, 'trial_name=orphans'], { cwd });
+  const workers = await workersOf(runDir({ cwd, experiment: 'sft' }, 'orphans'));
+  process.kill('SIGKILL');
+  await process.ended;
+  await vi.waitFor(
+    () => {
+      for (const { pid } of workers) expect(() => globalThis.process.kill(pid, 0)).toThrow('ESRCH');
+    },
+    { timeout: 30_000, interval: 20 },
+  );
+});
+
+it('a run goes on in another layout, and from many workers in one process', async () => {
+  const words = [...sftOn('one', 4), 'exp_ctrl.save_freq_steps=2'];
+  const whole = await runToEnd(start, cwd, words, 'alone');
+  const part = (steps: number, layout: string[]) =>
+    runToEnd(
+      start,
+      cwd,
+      [...words, `exp_ctrl.benchmark_steps=${steps}`, 'recover_mode=auto', ...layout],
+      'relaid',
+    );
+  await part(2, layoutWords('d2m1p1'));
+  await part(4, layoutWords('d1m2p1'));
+  expectSameStats(whole, await part(6, []), 'trainDefault');
 });

@@ -4,6 +4,7 @@ import { grpoMFCNames, grpoMFCs } from '@realhf/dataflow';
 import { openPrompts } from '../data/from-options.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { grpoSchema, type GrpoConfig } from '../options/schemas/grpo.js';
+import { externalReward, rewardRole } from '../rewards/external-reward.js';
 import { microbatchesByName, requireOneVocabulary } from './layout.js';
 import { roleText } from './load-model.js';
 import { recordsMask } from './logits-mask.js';
@@ -14,7 +15,7 @@ import type { ExperimentSpec, RoleSpec } from './spec.js';
 
 /** Four calls on the roles actor, ref, reward. */
 export async function grpoSpec(config: GrpoConfig): Promise<ExperimentSpec> {
-  const { actor, ref, rew, actor_gen, rew_inf, ref_inf, actor_train, ppo, seed } = config;
+  const { actor, ref, actor_gen, rew_inf, ref_inf, actor_train, ppo, seed } = config;
   const calls = { actor_gen, rew_inf, ref_inf, actor_train };
   const { tokenizer, limits } = await roleText(actor, 'actor');
   const roles: RoleSpec[] = [
@@ -27,12 +28,16 @@ export async function grpoSpec(config: GrpoConfig): Promise<ExperimentSpec> {
       optimizer: actor.optimizer,
     },
     { role: 'ref', key: 'ref', options: ref, isCritic: false, seed },
-    // Another seed than the actor's: from scratch they should not share weights.
-    { role: 'reward', key: 'rew', options: rew, isCritic: true, seed: seed + 1 },
+    rewardRole(config),
   ];
   await requireOneVocabulary(limits.vocabSize, roles);
   const logitsMask = recordsMask(ppo.gen, limits.vocabSize);
   const newTokens = ppo.gen.max_new_tokens;
+  const rewardArgs = {
+    output_scaling: ppo.reward_output_scaling,
+    output_bias: ppo.reward_output_bias,
+  };
+  const rewardInterface = externalReward(config, rewardArgs);
   return {
     config,
     mfcs: grpoMFCs({
@@ -44,10 +49,8 @@ export async function grpoSpec(config: GrpoConfig): Promise<ExperimentSpec> {
         loss_averaging: config.loss_averaging,
         logits_mask: logitsMask,
       },
-      rewardArgs: {
-        output_scaling: ppo.reward_output_scaling,
-        output_bias: ppo.reward_output_bias,
-      },
+      rewardArgs,
+      ...(rewardInterface ? { rewardInterface } : {}),
       nMbs: microbatchesByName(grpoMFCNames, calls),
     }),
     datasetKeys: ['packed_prompts'],

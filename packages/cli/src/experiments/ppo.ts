@@ -4,6 +4,7 @@ import { ppoMFCNames, ppoMFCs } from '@realhf/dataflow';
 import { openPrompts } from '../data/from-options.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { ppoSchema, type PpoConfig } from '../options/schemas/ppo.js';
+import { externalReward, rewardRole } from '../rewards/external-reward.js';
 import { microbatchesByName, requireOneVocabulary } from './layout.js';
 import { roleText } from './load-model.js';
 import { recordsMask } from './logits-mask.js';
@@ -14,7 +15,7 @@ import type { ExperimentSpec, RoleSpec } from './spec.js';
 
 /** Six calls on the roles actor, critic, ref, reward. */
 export async function ppoSpec(config: PpoConfig): Promise<ExperimentSpec> {
-  const { actor, critic, ref, rew, ppo, seed } = config;
+  const { actor, critic, ref, ppo, seed } = config;
   const { tokenizer, limits } = await roleText(actor, 'actor');
   const roles: RoleSpec[] = [
     {
@@ -34,11 +35,16 @@ export async function ppoSpec(config: PpoConfig): Promise<ExperimentSpec> {
       optimizer: critic.optimizer,
     },
     { role: 'ref', key: 'ref', options: ref, isCritic: false, seed },
-    { role: 'reward', key: 'rew', options: rew, isCritic: true, seed: seed + 1 },
+    rewardRole(config),
   ];
   await requireOneVocabulary(limits.vocabSize, roles);
   const logitsMask = recordsMask(ppo.gen, limits.vocabSize);
   const newTokens = ppo.gen.max_new_tokens;
+  const rewardArgs = {
+    output_scaling: ppo.reward_output_scaling,
+    output_bias: ppo.reward_output_bias,
+  };
+  const rewardInterface = externalReward(config, rewardArgs);
   return {
     config,
     mfcs: ppoMFCs({
@@ -46,10 +52,8 @@ export async function ppoSpec(config: PpoConfig): Promise<ExperimentSpec> {
       logitsMask,
       actorArgs: { ...ppo, logits_mask: logitsMask },
       criticArgs: ppo,
-      rewardArgs: {
-        output_scaling: ppo.reward_output_scaling,
-        output_bias: ppo.reward_output_bias,
-      },
+      rewardArgs,
+      ...(rewardInterface ? { rewardInterface } : {}),
       nMbs: microbatchesByName(ppoMFCNames, config),
     }),
     datasetKeys: ['packed_prompts'],

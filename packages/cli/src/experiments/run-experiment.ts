@@ -1,19 +1,22 @@
 /**
  * Runs a graph of MFCs on one device, in one process: master, one worker, metrics, checkpoints, exact resume. A
  * checkpoint holds each trained model as a Hugging Face directory (models/<role>) and, for the resume, raw segments of
- * parameters and Adam's moments.
+ * parameters and Adam's moments (shards/), which also another layout can go on from.
  */
-import { ConfigError, modelName, type Engine, type Model, type Ops } from '@realhf/api';
+import { modelKey, modelName, singleDevice, type Engine, type Model, type Ops } from '@realhf/api';
 import { AdamEngine, NetworkEngine } from '@realhf/backends';
 import { buildGraph, InProcessStream, Master, ModelWorker, planRun } from '@realhf/dataflow';
-import { registerInterfaces } from '@realhf/model';
 import type { SaveDType } from '@realhf/model/node';
 
+import { relayoutState, type WorkerSite } from '../checkpoint/relayout.js';
+import { loadShards, saveShards, type TrainedPart } from '../checkpoint/shards.js';
 import type { Checkpoint, CheckpointWriter } from '../checkpoint/store.js';
 import type { OpenedDataset } from '../data/from-options.js';
 import { openRunDirectory } from '../log/run-directory.js';
 import type { RunContext } from '../options/command.js';
-import { loadModel, saveModel, type LoadedModel } from './load-model.js';
+import { externalModel } from '../rewards/external-model.js';
+import { registerAllInterfaces } from '../user-code/interfaces.js';
+import { loadModel, roleConfig, saveModel, type LoadedModel } from './load-model.js';
 import { runSteps, type ExperimentResult } from './run-steps.js';
 import type { ExperimentSpec } from './spec.js';
 
@@ -24,9 +27,10 @@ export async function runExperiment(
   ops: Ops,
   context: RunContext,
 ): Promise<ExperimentResult> {
-  registerInterfaces();
+  registerAllInterfaces();
   const loaded = new Map<string, LoadedModel>();
-  for (const role of e.roles) {
+  const held = e.roles.filter((r) => !r.external);
+  for (const role of held) {
     const model = await loadModel(ops, { ...role, role: role.key });
     loaded.set(role.role, { ...model, role: role.role });
   }
@@ -39,13 +43,13 @@ export async function runExperiment(
       string,
       { engine: Engine; trained?: AdamEngine; loaded: LoadedModel }
     >();
-    for (const { role, optimizer } of e.roles) {
-      const held = loaded.get(role)!;
+    for (const { role, optimizer } of held) {
+      const one = loaded.get(role)!;
       const trained =
-        optimizer && new AdamEngine(held.model, { optimizer, totalSteps: plan.totalSteps });
+        optimizer && new AdamEngine(one.model, { optimizer, totalSteps: plan.totalSteps });
       engines.set(role, {
-        engine: trained ?? new NetworkEngine(held.model),
-        loaded: held,
+        engine: trained ?? new NetworkEngine(one.model),
+        loaded: one,
         ...(trained ? { trained } : {}),
       });
     }
@@ -56,6 +60,10 @@ export async function runExperiment(
       version: { epoch: 0, epochStep: 0, globalStep: 0 },
       seed: e.config.seed,
     }));
+    for (const { role, key, options, isCritic } of e.roles.filter((r) => r.external)) {
+      const config = await roleConfig(options, key, isCritic);
+      models.push(externalModel(modelName(role), e, config));
+    }
     const worker = new ModelWorker({
       models,
       data: data.train,
@@ -68,7 +76,10 @@ export async function runExperiment(
       configs: Object.fromEntries([...loaded].map(([role, l]) => [role, l.model.config])),
     });
     await master.initialize();
-    if (run.resume) await restore(run.resume, master, engines);
+    if (run.resume) {
+      const site = { name: 'worker', models: models.map((m) => modelKey(m.name)), hasData: true };
+      await restore(run.resume, master, engines, site);
+    }
     const result = await runSteps({
       spec: e,
       run,
@@ -94,52 +105,43 @@ export async function runExperiment(
 
 type Engines = ReadonlyMap<string, { trained?: AdamEngine; loaded: LoadedModel }>;
 
+/** In the form of many ranks, with one: so a run can go on in another layout. */
+function partsOf(engines: Engines): TrainedPart[] {
+  return [...engines].map(
+    ([
+      role,
+      {
+        trained,
+        loaded: { model },
+      },
+    ]) => ({
+      trained,
+      config: model.config,
+      placement: { model: modelName(role), ranks: [0], parallel: singleDevice },
+      maxTensorBytes: model.ops.maxTensorBytes,
+    }),
+  );
+}
+
 async function writeCheckpoint(
   writer: CheckpointWriter,
   master: Master,
   engines: Engines,
   dtype: SaveDType,
 ): Promise<void> {
-  const optimizer: Record<string, { steps: number; segments: number }> = {};
-  for (const [role, { trained, loaded }] of engines) {
-    if (!trained) continue;
-    await saveModel(loaded, await writer.modelDir(role), dtype);
-    const state = await trained.saveState();
-    optimizer[role] = { steps: state.steps, segments: state.params.length };
-    for (let i = 0; i < state.params.length; i++) {
-      await writer.blob(`${role}.params.${i}`, state.params[i]!);
-      await writer.blob(`${role}.m.${i}`, state.m[i]!);
-      await writer.blob(`${role}.v.${i}`, state.v[i]!);
-    }
-  }
-  await writer.state({ master: await master.state(), optimizer });
+  for (const [role, { trained, loaded }] of engines)
+    if (trained) await saveModel(loaded, await writer.modelDir(role), dtype);
+  await saveShards(await writer.shardsDir(), 0, partsOf(engines));
+  await writer.state({ master: await master.state() });
 }
 
-async function restore(checkpoint: Checkpoint, master: Master, engines: Engines): Promise<void> {
-  const state = checkpoint.state() as {
-    master: unknown;
-    optimizer: Record<string, { steps: number; segments: number } | undefined>;
-  };
-  for (const [role, { trained }] of engines) {
-    if (!trained) continue;
-    const saved = state.optimizer[role];
-    if (!saved)
-      throw new ConfigError(
-        `checkpoint ${checkpoint.path} has no trained model '${role}'; is it of another experiment?`,
-      );
-    const blobs = async (kind: string) =>
-      Promise.all(
-        Array.from(
-          { length: saved.segments },
-          async (_, i) => (await checkpoint.blob(`${role}.${kind}.${i}`)) as Float32Array,
-        ),
-      );
-    trained.loadState({
-      steps: saved.steps,
-      params: await blobs('params'),
-      m: await blobs('m'),
-      v: await blobs('v'),
-    });
-  }
-  await master.restore(state.master);
+async function restore(
+  checkpoint: Checkpoint,
+  master: Master,
+  engines: Engines,
+  worker: WorkerSite,
+): Promise<void> {
+  await loadShards(checkpoint.shardsDir(), 0, partsOf(engines));
+  const { master: state } = checkpoint.state() as { master: unknown };
+  await master.restore(relayoutState(state, [worker]));
 }

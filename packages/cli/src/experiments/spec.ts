@@ -19,6 +19,8 @@ export interface RoleSpec {
   readonly options: FrozenModelOptions & { readonly gradient_checkpointing?: boolean };
   readonly isCritic: boolean;
   readonly seed: number;
+  /** Holds no model, only a tokenizer: its interface asks somebody else. `options` are then of whose tokenizer it has. */
+  readonly external?: boolean;
   /** Absent: the model is only run. */
   readonly optimizer?: OptimizerConfig;
 }

@@ -17,6 +17,7 @@ import { checkTensorParallel } from '@realhf/model';
 import { roleConfig } from '../experiments/load-model.js';
 import type { ExperimentSpec } from '../experiments/spec.js';
 import { toParallelism } from '../options/schemas/mfc.js';
+import { weightless } from '../rewards/external-model.js';
 
 export interface RunAllocation extends ResolvedPlan {
   /** Sizes by role. */
@@ -90,8 +91,10 @@ function allocations(
 /** Sizes of all roles, from their config.json. */
 export async function roleConfigs(spec: ExperimentSpec): Promise<Record<string, ModelConfig>> {
   const out: Record<string, ModelConfig> = {};
-  for (const { role, options, key, isCritic } of spec.roles)
-    out[role] = await roleConfig(options, key, isCritic);
+  for (const { role, options, key, isCritic, external } of spec.roles) {
+    const config = await roleConfig(options, key, isCritic);
+    out[role] = external ? weightless(config) : config;
+  }
   return out;
 }
 

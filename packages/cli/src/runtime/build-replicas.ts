@@ -28,6 +28,7 @@ export async function buildReplicas(o: BuildOptions): Promise<Replica[]> {
       throw new ConfigError(
         `a placement is of role '${placement.model.role}'; roles are ${o.spec.roles.map((r) => r.role).join(', ')}`,
       );
+    if (role.external) continue;
     replicas.push(await buildReplica(o, placement, role));
   }
   return replicas;

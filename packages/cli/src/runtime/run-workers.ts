@@ -8,9 +8,10 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { userInfo } from 'node:os';
 
-import { ConfigError, RealError } from '@realhf/api';
+import { ConfigError, modelKey, type RealError } from '@realhf/api';
 import { buildGraph, Master, planRun } from '@realhf/dataflow';
 
+import { relayoutState } from '../checkpoint/relayout.js';
 import type { Checkpoint, CheckpointWriter } from '../checkpoint/store.js';
 import type { OpenedDataset } from '../data/from-options.js';
 import { runSteps, type ExperimentResult } from '../experiments/run-steps.js';
@@ -129,7 +130,7 @@ async function attempt(
       },
     });
     await master.initialize();
-    if (run.resume) await restore(run.resume, master, stream);
+    if (run.resume) await restore(run.resume, master, stream, plan);
     const usage = await stream.commandAll({ type: 'usage' });
     const adapters = [...new Set(usage.map((u) => u.adapter))].join(', ');
     const result = await runSteps({
@@ -194,8 +195,18 @@ async function save(
   await writer.state({ master: await master.state() });
 }
 
-async function restore(checkpoint: Checkpoint, master: Master, stream: ZmqStream): Promise<void> {
-  const { master: state } = checkpoint.state() as { master: unknown };
+async function restore(
+  checkpoint: Checkpoint,
+  master: Master,
+  stream: ZmqStream,
+  plan: RunAllocation,
+): Promise<void> {
   await stream.commandAll({ type: 'load_shards', dir: checkpoint.shardsDir() });
-  await master.restore(state);
+  const { master: state } = checkpoint.state() as { master: unknown };
+  const sites = stream.workers.map((name, rank) => ({
+    name,
+    models: plan.placements.filter((p) => p.ranks.includes(rank)).map((p) => modelKey(p.model)),
+    hasData: plan.dataRanks.includes(rank),
+  }));
+  await master.restore(relayoutState(state, sites));
 }

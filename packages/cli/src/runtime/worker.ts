@@ -4,17 +4,19 @@
  * parent is gone, so that no worker outlives its run.
  */
 import { readFile } from 'node:fs/promises';
-import { pathToFileURL } from 'node:url';
 
 import { ConfigError, modelKey, type Model } from '@realhf/api';
 import { socketCommunicator } from '@realhf/comm/node';
 import { ModelWorker } from '@realhf/dataflow';
-import { registerInterfaces } from '@realhf/model';
 import { writeCheckpointDir } from '@realhf/model/node';
 
+import { loadShards, readParams, saveShards } from '../checkpoint/shards.js';
 import { openOps } from '../experiments/open-ops.js';
 import { makeSpec } from '../experiments/specs.js';
 import { stamped } from '../lifecycle/run-logs.js';
+import { externalModel } from '../rewards/external-model.js';
+import { registerAllInterfaces } from '../user-code/interfaces.js';
+import { loadUserModule } from '../user-code/load.js';
 import { roleConfigs } from './allocate.js';
 import { buildReplicas } from './build-replicas.js';
 import { WorkerHooks } from './hooks.js';
@@ -22,7 +24,6 @@ import { formatRunKeys, keysVariable, parseRunKeys } from './keys.js';
 import type { RuntimeReply, RuntimeRequest } from './messages.js';
 import { controlKey, openNames, sampleKey, worldPrefix } from './names.js';
 import { SamplePuller, serveSamples } from './sample-plane.js';
-import { loadShards, readParams, saveShards } from './shards.js';
 import { workerConfigSchema, workerName } from './worker-config.js';
 import { connectWorker } from './zmq-worker.js';
 
@@ -50,8 +51,8 @@ async function work(words: readonly string[]): Promise<void> {
   const { namePrefix: prefix, startTimeoutMs: timeoutMs } = config;
   const name = workerName(rank);
 
-  registerInterfaces();
-  for (const module of config.modules) await import(pathToFileURL(module).href);
+  registerAllInterfaces();
+  for (const module of config.modules) await loadUserModule(module);
   const names = await openNames(config.names);
   const spec = await makeSpec(config.command, config.options);
   const { ops } = await openOps({}, spec.config.matmul_precision);
@@ -74,14 +75,20 @@ async function work(words: readonly string[]): Promise<void> {
   const pullers = new SamplePuller(keys, (worker) =>
     names.wait(sampleKey(prefix, worker), { timeoutMs }),
   );
+  const configs = await roleConfigs(spec);
+  const external = placements.flatMap(({ model, ranks }): Model[] => {
+    const asked = spec.roles.some((r) => r.role === model.role && r.external);
+    return asked && ranks.includes(rank) ? [externalModel(model, spec, configs[model.role]!)] : [];
+  });
+  const local = replicas.map((r): Model => ({
+    name: r.placement.model,
+    engine: r.trained ?? r,
+    tokenizer: spec.tokenizer,
+    version: { epoch: 0, epochStep: 0, globalStep: 0 },
+    seed: spec.config.seed,
+  }));
   const flow = new ModelWorker({
-    models: replicas.map((r): Model => ({
-      name: r.placement.model,
-      engine: r.trained ?? r,
-      tokenizer: spec.tokenizer,
-      version: { epoch: 0, epochStep: 0, globalStep: 0 },
-      seed: spec.config.seed,
-    })),
+    models: [...local, ...external],
     ...(config.dataRanks.includes(rank) ? { data: (await opened()).train } : {}),
     evalData: async function* () {
       yield* (await opened()).valid ?? [];
@@ -92,7 +99,7 @@ async function work(words: readonly string[]): Promise<void> {
       world,
       placements,
       replicas,
-      configs: await roleConfigs(spec),
+      configs,
       nodeOf: (r) => Math.floor(r / config.gpusPerNode),
     }),
     pull: (pull) => pullers.pull(pull),

@@ -1,5 +1,5 @@
 /**
- * A trained model in a checkpoint of many ranks: `shards/rank-<n>.json` says what a rank wrote and where its pieces
+ * Trained models in a checkpoint, of one rank or of many: `shards/rank-<n>.json` says what a rank wrote and where its pieces
  * lie in the flat space, `shards/<role>.<n>.<kind>.<segment>.bin` are the pieces (f32, SHA-256). Of data-parallel ranks
  * the first writes the parameters, each its share of Adam's moments. Read back in the same layout it is bit-equal; into
  * another layout it is cut anew. The store that makes the directory flushes and renames it.
@@ -13,13 +13,19 @@ import {
   type ModelConfig,
   type Parallelism,
 } from '@realhf/api';
-import { recutState, stateMaps, type StateMaps, type TrainState } from '@realhf/backends';
+import {
+  recutState,
+  stateMaps,
+  type AdamEngine,
+  type StateMaps,
+  type TrainState,
+} from '@realhf/backends';
 import { coordinatesOf, rankOf, shardMapOf, worldSize } from '@realhf/comm';
+import type { Placement } from '@realhf/dataflow';
 import { paramSpecs, replicaMaps } from '@realhf/model';
 import { z } from 'zod';
 
-import { readBlob, writeBlob, type BlobInfo } from '../checkpoint/blob.js';
-import type { Replica } from './replica.js';
+import { readBlob, writeBlob, type BlobInfo } from './blob.js';
 
 const blobSchema = z.object({
   type: z.enum(['f32', 'f64', 'i32', 'u32', 'u8']),
@@ -44,6 +50,15 @@ const rankSchema = z.object({
   blobs: z.record(z.string(), blobSchema),
 });
 
+/** One rank's part of a model; without an engine that trains it has no state. */
+export interface TrainedPart {
+  readonly trained: AdamEngine | undefined;
+  readonly config: ModelConfig;
+  readonly placement: Pick<Placement, 'model' | 'ranks' | 'parallel'>;
+  /** Of the adapter: decides how parameters are cut into segments. */
+  readonly maxTensorBytes: number;
+}
+
 type Kind = 'params' | 'm' | 'v';
 const kinds: readonly Kind[] = ['params', 'm', 'v'];
 
@@ -51,11 +66,11 @@ const kinds: readonly Kind[] = ['params', 'm', 'v'];
 export async function saveShards(
   dir: string,
   rank: number,
-  replicas: readonly Replica[],
+  parts: readonly TrainedPart[],
 ): Promise<void> {
   const blobs: Record<string, BlobInfo> = {};
   const pieces: PieceInfo[] = [];
-  for (const { trained, placement, maxTensorBytes } of replicas) {
+  for (const { trained, placement, maxTensorBytes } of parts) {
     if (!trained) continue;
     const { model, parallel, ranks } = placement;
     const { role } = model;
@@ -80,10 +95,10 @@ export async function saveShards(
 export async function loadShards(
   dir: string,
   rank: number,
-  replicas: readonly Replica[],
+  parts: readonly TrainedPart[],
 ): Promise<void> {
   const saved = await readRanks(dir);
-  for (const { trained, placement, config, maxTensorBytes } of replicas) {
+  for (const { trained, placement, config, maxTensorBytes } of parts) {
     if (!trained) continue;
     const { model, parallel, ranks } = placement;
     const index = ranks.indexOf(rank);
