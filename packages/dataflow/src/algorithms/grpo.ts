@@ -1,6 +1,6 @@
 /**
- * GRPO (reference: A8): four MFCs on the roles actor, ref, reward. An item is a prompt; after actor_gen it holds a group
- * of answers as its sequences. Shao et al. 2024, arXiv 2402.03300.
+ * GRPO (reference: A8) and RLOO: four MFCs on the roles actor, ref, reward. An item is a prompt; after actor_gen it holds
+ * a group of answers as its sequences. Shao et al. 2024, arXiv 2402.03300; Ahmadian et al. 2024, arXiv 2402.14740.
  */
 import { modelName, type MFCDef, type Registered } from '@realhf/api';
 
@@ -14,11 +14,13 @@ export interface GrpoOptions {
   readonly nSeqs: number;
   /** Generation records masks of removed tokens, so inference and training must apply them. */
   readonly logitsMask: boolean;
-  /** Arguments of `grpo`; the reference model gets the same (temperature!) but for `enable_save`. */
+  /** Default true; false where the KL has no weight: then there are three MFCs, and no role ref. */
+  readonly withRef?: boolean;
+  /** Arguments of the actor's interface; the reference model gets the same (temperature!) but for `enable_save`. */
   readonly actorArgs?: Args;
   /** Arguments of `paired_rw`. */
   readonly rewardArgs?: Args;
-  /** Instead of `paired_rw`: an interface whose inference maps packed_input_ids to rewards, one per sequence. */
+  /** Instead of `paired_rw`: an interface whose inference maps packed_input_ids and prompt_mask to rewards, one per sequence. */
   readonly rewardInterface?: Registered;
   /** Microbatches by MFC. */
   readonly nMbs?: Partial<Readonly<Record<GrpoMFCName, number>>>;
@@ -26,17 +28,27 @@ export interface GrpoOptions {
   readonly offload?: { readonly ref?: boolean; readonly reward?: boolean };
 }
 
-/** The four MFCs; the dataset has to deliver `packed_prompts`. */
+/** The MFCs with interface `grpo`; the dataset has to deliver `packed_prompts`. */
 export function grpoMFCs(options: GrpoOptions): MFCDef[] {
+  return groupMFCs('grpo', options);
+}
+
+/** The same graph with interface `rloo`. */
+export function rlooMFCs(options: GrpoOptions): MFCDef[] {
+  return groupMFCs('rloo', options);
+}
+
+function groupMFCs(type_: 'grpo' | 'rloo', options: GrpoOptions): MFCDef[] {
   const mask = options.logitsMask ? ['packed_logits_mask'] : [];
-  const actorImpl = { type_: 'grpo', args: options.actorArgs ?? {} };
+  const actorImpl = { type_, args: options.actorArgs ?? {} };
   const common = (name: GrpoMFCName) => {
     const nMbs = options.nMbs?.[name];
     return { name, nSeqs: options.nSeqs, ...(nMbs === undefined ? {} : { nMbs }) };
   };
   const offload = (wanted: boolean | undefined) =>
     wanted === true ? { postHooks: [{ type: 'offload' }] as const } : {};
-  return [
+  const withRef = options.withRef ?? true;
+  const mfcs: MFCDef[] = [
     {
       ...common('actor_gen'),
       interfaceType: 'generate',
@@ -60,14 +72,15 @@ export function grpoMFCs(options: GrpoOptions): MFCDef[] {
         args: { ...options.rewardArgs, enable_save: false },
       },
       model: modelName('reward'),
-      inputKeys: ['packed_input_ids'],
+      // Who scores from outside has to tell an answer from its prompt.
+      inputKeys: ['packed_input_ids', ...(options.rewardInterface ? ['prompt_mask'] : [])],
       outputKeys: ['rewards'],
       ...offload(options.offload?.reward),
     },
     {
       ...common('ref_inf'),
       interfaceType: 'inference',
-      interfaceImpl: { type_: 'grpo', args: { ...options.actorArgs, enable_save: false } },
+      interfaceImpl: { type_, args: { ...options.actorArgs, enable_save: false } },
       model: modelName('ref'),
       inputKeys: ['packed_input_ids', 'prompt_mask', ...mask],
       outputKeys: ['packed_ref_logprobs'],
@@ -81,7 +94,7 @@ export function grpoMFCs(options: GrpoOptions): MFCDef[] {
       inputKeys: [
         'packed_input_ids',
         'packed_logprobs',
-        'packed_ref_logprobs',
+        ...(withRef ? ['packed_ref_logprobs'] : []),
         'rewards',
         'prompt_mask',
         'seq_no_eos_mask',
@@ -91,4 +104,5 @@ export function grpoMFCs(options: GrpoOptions): MFCDef[] {
       logReturnValue: true,
     },
   ];
+  return mfcs.filter((m) => withRef || m.name !== 'ref_inf');
 }

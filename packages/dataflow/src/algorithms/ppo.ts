@@ -28,7 +28,7 @@ export interface PpoOptions {
   readonly criticArgs?: Args;
   /** Arguments of `paired_rw`. */
   readonly rewardArgs?: Args;
-  /** Instead of `paired_rw`: an interface whose inference maps packed_input_ids to rewards. */
+  /** Instead of `paired_rw`: an interface whose inference maps packed_input_ids and prompt_mask to rewards. */
   readonly rewardInterface?: Registered;
   /** Microbatches by MFC. */
   readonly nMbs?: Partial<Readonly<Record<PpoMFCName, number>>>;
@@ -84,7 +84,8 @@ export function ppoMFCs(options: PpoOptions): MFCDef[] {
       interfaceType: 'inference',
       interfaceImpl: rewardImpl,
       model: modelName('reward'),
-      inputKeys: ['packed_input_ids'],
+      // Who scores from outside has to tell an answer from its prompt.
+      inputKeys: ['packed_input_ids', ...(options.rewardInterface ? ['prompt_mask'] : [])],
       outputKeys: ['rewards'],
       ...(options.offload?.reward === true ? { postHooks: offload } : {}),
     },

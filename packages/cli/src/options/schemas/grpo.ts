@@ -1,6 +1,8 @@
 /** `real grpo` (reference: A8). Options that it shares with PPO have PPO's names, under `ppo.`. */
 import { grpoOptionsSchema, grpoPpoOptionsSchema } from '@realhf/model';
 import { z } from 'zod';
+
+import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
 import { checkNoEvaluation, promptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
@@ -13,7 +15,10 @@ const grpoObject = z.object({
   ref: frozenModelSchema
     .prefault({})
     .describe('the frozen policy that the KL penalty compares with'),
-  rew: frozenModelSchema.prefault({}).describe('the frozen reward model'),
+  rew: frozenModelSchema
+    .prefault({})
+    .describe('the frozen reward model; not needed with reward.fn or reward.url'),
+  reward: rewardSchema.prefault({}).describe('rewards from code or a service'),
   dataset: promptOptions.describe('prompts'),
   ppo: grpoPpoOptionsSchema.prefault({}).describe('the algorithm'),
   actor_gen: mfcSchema.prefault({}).describe('generation by the actor'),
@@ -37,6 +42,6 @@ export const grpoSchema = grpoObject.superRefine(
     checkMfc(config.actor_train, 'actor_train', Math.floor(batch / n), report);
     checkModel(config.actor, 'actor', false, report);
     checkModel(config.ref, 'ref', false, report);
-    checkModel(config.rew, 'rew', true, report);
+    checkReward(config, report);
   }),
 );

@@ -1,6 +1,8 @@
 /** `real ppo` (reference: A4, P1–P12). Defaults are those of the reference's command line, not of its interfaces. */
 import { ppoOptionsSchema } from '@realhf/model';
 import { z } from 'zod';
+
+import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
 import { promptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
@@ -14,7 +16,10 @@ export const ppoObject = z.object({
   ref: frozenModelSchema
     .prefault({})
     .describe('the frozen policy that the KL penalty compares with'),
-  rew: frozenModelSchema.prefault({}).describe('the frozen reward model'),
+  rew: frozenModelSchema
+    .prefault({})
+    .describe('the frozen reward model; not needed with reward.fn or reward.url'),
+  reward: rewardSchema.prefault({}).describe('rewards from code or a service'),
   dataset: promptOptions.describe('prompts'),
   ppo: ppoOptionsSchema.prefault({}).describe('the algorithm'),
   actor_gen: mfcSchema.prefault({}).describe('generation by the actor'),
@@ -43,7 +48,7 @@ export const checkPpo: PpoCheck = (config, report) => {
   checkModel(config.actor, 'actor', false, report);
   checkModel(config.critic, 'critic', true, report);
   checkModel(config.ref, 'ref', false, report);
-  checkModel(config.rew, 'rew', true, report);
+  checkReward(config, report);
 };
 
 export const ppoSchema = ppoObject.superRefine(checks<PpoConfig>(checkCommon, checkPpo));

@@ -1,0 +1,11 @@
+/** The interfaces that every process of a run knows: those of @realhf/model, and those that need Node. */
+import { interfaces } from '@realhf/api';
+import { registerInterfaces } from '@realhf/model';
+
+import { makeExternalReward } from '../rewards/external-reward.js';
+
+/** Again does nothing. */
+export function registerAllInterfaces(): void {
+  registerInterfaces();
+  interfaces.register('external_reward', makeExternalReward);
+}
