@@ -86,10 +86,6 @@ export interface GenerateOptions extends CallOptions {
   readonly padTokenId: number | null;
   /** Further ids that end a sequence, as EOS does; with it at most 8. */
   readonly stopIds?: readonly number[];
-  /** Most bytes of the KV cache; sequences beyond it wait. Default 4 GiB. */
-  readonly kvBytes?: number;
-  /** Sequences decoded at once; others wait. Default 256. */
-  readonly maxSequences?: number;
   /** Together with a sequence's id decides its draws, whatever else is in the batch. */
   readonly seed: number;
 }

@@ -28,6 +28,17 @@ export const generationSchema = z
       .boolean()
       .default(false)
       .describe('do not record which tokens top_p and top_k removed'),
+    kv_gib: z
+      .number()
+      .positive()
+      .optional()
+      .describe('GiB of keys and values at most, 4 by default; sequences beyond it wait'),
+    max_running: z
+      .number()
+      .int()
+      .positive()
+      .optional()
+      .describe('sequences decoded at once at most, 256 by default; others wait'),
   })
   .refine((g) => g.min_new_tokens <= g.max_new_tokens, {
     message: 'min_new_tokens must not exceed max_new_tokens',

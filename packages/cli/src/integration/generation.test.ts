@@ -139,6 +139,9 @@ describe('on swiftshader', () => {
     const prompts = promptsOf(model.config, [3, 9, 1, 6, 17]);
     const g = hyper({ top_p: 0.9 });
     const all = await generate(engine, prompts, g);
+    // Two at a time, and room for little more.
+    const small = { ...g, max_running: 2, kv_gib: (60 * 512) / 2 ** 30 };
+    expect(await generate(engine, prompts, small)).toEqual(all);
     for (let s = 0; s < prompts.bs; s++) {
       const alone = await generate(engine, prompts.slice(s, s + 1), g);
       expect(alone.tokens[0]).toEqual(all.tokens[s]);

@@ -79,7 +79,6 @@ export const chatRequest = common.extend({
   top_logprobs: z.int().min(0).max(1).nullish(),
   tools: z.array(z.unknown()).max(0, 'tools are not supported').nullish(),
 });
-export type ChatRequest = z.infer<typeof chatRequest>;
 
 /** Parses a body; RequestError 400 that names the first parameter at fault. */
 export function parseRequest<S extends z.ZodType>(schema: S, body: unknown): z.output<S> {

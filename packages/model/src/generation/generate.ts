@@ -14,8 +14,8 @@ import { GenerationEngine } from './generation-engine.js';
 import { joinKept } from './kept-sets.js';
 import { checkRequest, filters, type GenerationRequest } from './request.js';
 
-/** Default of GenerateOptions.kvBytes. */
-const defaultKvBytes = 4 * 2 ** 30;
+/** Default of kv_gib. */
+const defaultKvGib = 4;
 const pageSize = 16;
 
 export async function generate(
@@ -40,10 +40,10 @@ export async function generate(
   });
   const engine = new GenerationEngine(model, {
     pageSize,
-    kvBytes: options.kvBytes ?? defaultKvBytes,
+    kvBytes: (gconfig.kv_gib ?? defaultKvGib) * 2 ** 30,
     kvTokens: pages * pageSize,
     padTokenId: options.padTokenId ?? eos ?? 0,
-    ...(options.maxSequences === undefined ? {} : { maxSequences: options.maxSequences }),
+    ...(gconfig.max_running === undefined ? {} : { maxSequences: gconfig.max_running }),
   });
   try {
     const generations = requests.map((r) => engine.submit(r));
