@@ -183,14 +183,19 @@ export class NetworkEngine implements Engine {
     const sums = new StatSums();
     let total = 0;
     let bad: string | undefined;
+    const failures: unknown[] = [];
+    const compute = (mb: SequenceSample, output: ForwardOutput): LossOutput => {
+      const { cuSeqlens } = this.pack(mb, options);
+      try {
+        return loss.compute({ ...output, sample: mb, cuSeqlens, totalWeight });
+      } catch (e) {
+        failures.push(e);
+        return { loss: NaN };
+      }
+    };
     const head = (i: number, output: ForwardOutput): HeadGrad | undefined => {
       const mb = mbs[i]!;
-      const out = loss.compute({
-        ...output,
-        sample: mb,
-        cuSeqlens: this.pack(mb, options).cuSeqlens,
-        totalWeight,
-      });
+      const out = compute(mb, output);
       if (Number.isFinite(out.loss)) {
         total += out.loss;
         sums.add(out.stats);
@@ -231,6 +236,7 @@ export class NetworkEngine implements Engine {
     // Only the last stage has a loss; all of them must decide alike whether to step.
     if (pp && pp.size > 1) stats = await statsOfLastStage(pp, stats);
     Object.assign(stats, await moe.stats(this.network.groups));
+    if (failures.length > 0) throw failures[0];
     if (!Number.isFinite(stats.loss))
       throw new NumericError(
         bad ??

@@ -1,5 +1,5 @@
 /** Optimizer steps of grids of ranks: what one rank finds wrong stops all of them; a state goes on in another layout. */
-import { RealError, type Loss } from '@realhf/api';
+import { DataError, RealError, type Loss } from '@realhf/api';
 import { recutState } from '@realhf/backends';
 import { expect, test } from 'vitest';
 
@@ -19,7 +19,7 @@ const ops = useOps();
 const config = gpt2({ vocabSize: 131 });
 const sample = tokensSample(config, [7, 5, 9, 4, 6]);
 
-test('what is not finite on one rank stops all of them before any parameter changes', async () => {
+test('what goes wrong on one rank stops all of them before any parameter changes', async () => {
   const ranks = trained(makeRanks(ops(), config, layoutOf('d2m1p2')));
   const parts = partsOf(modelsOf(ranks), sample);
   await step(ranks, parts, 0);
@@ -46,6 +46,19 @@ test('what is not finite on one rank stops all of them before any parameter chan
         expect((r.reason as Error).message).toMatch(/parameters were not changed/);
       }
     }
+  const failing: Loss = {
+    ...likelihood,
+    compute: (x) => {
+      if (x.sample.ids.includes('s0')) throw new DataError('s0 has no reward');
+      return likelihood.compute(x);
+    },
+  };
+  const reasons = (await step(ranks, parts, 1, failing)).map((r) =>
+    r.status === 'rejected' ? (r.reason as Error).message : 'no error',
+  );
+  // Ranks in the order (pp, dp): the first part is on the third rank's last stage.
+  for (const [r, reason] of reasons.entries())
+    expect(reason).toMatch(r === 2 ? /^s0 has no reward$/ : /on another rank/);
   expect(await statesOf(ranks)).toEqual(before);
   // An early stop on the mean over all ranks.
   const stop: Loss = { ...likelihood, skipStep: (s) => (s.nll! > 0 ? 'far' : undefined) };
