@@ -69,6 +69,11 @@ export class NetworkEngine implements Engine {
     return this.network.config;
   }
 
+  async overData(values: Float64Array, op: 'sum' | 'max'): Promise<void> {
+    const { dp } = this.network.groups;
+    if (dp && dp.size > 1) await dp.allReduce(values, op);
+  }
+
   protected split(input: SequenceSample, options: CallOptions): SequenceSample[] {
     if (input.bs === 0) {
       if ((this.network.groups.dp?.size ?? 1) > 1) return [];
@@ -202,8 +207,9 @@ export class NetworkEngine implements Engine {
         return gradients(out);
       }
       // Peers wait for this rank: it goes through all passes with zeros, then all of them throw.
-      const ids = `ids ${mb.ids.slice(0, 3).join(', ')}${mb.bs > 3 ? '…' : ''}`;
-      bad ??= `loss '${loss.name}' is ${out.loss}: ${out.problem ?? ids}; parameters were not changed`;
+      const ids = `${mb.ids.slice(0, 3).join(', ')}${mb.bs > 3 ? '…' : ''}`;
+      const where = out.problem === undefined ? ` on ids ${ids}` : `: ${out.problem}`;
+      bad ??= `loss '${loss.name}' is ${out.loss}${where}; parameters were not changed`;
       total = NaN;
       return undefined;
     };

@@ -126,7 +126,7 @@ onAdapters((r) => {
       [
         'a loss',
         squares(NaN),
-        /loss 'squares' is NaN: ids s0, s1, s2…; parameters were not changed/,
+        /loss 'squares' is NaN on ids s0, s1, s2…; parameters were not changed/,
       ],
       [
         'a gradient',
