@@ -149,7 +149,9 @@ test('a loss, a gradient or a parameter that is NaN: NumericError, parameters un
   poisoned[3] = NaN;
   model.load(name, poisoned);
   const held = await engine.saveState();
-  await expect(sftSteps(engine, 2, 3)).rejects.toThrow("loss 'sft' is NaN on ids");
+  await expect(sftSteps(engine, 2, 3)).rejects.toThrow(
+    "loss 'sft' is NaN: the log-probs of id 's0' are NaN",
+  );
   expect(await engine.saveState()).toEqual(held);
   engine.free();
   model.free();
