@@ -21,6 +21,8 @@ export class DeviceTensor implements Tensor {
   readonly buffer: PooledBuffer;
   readonly byteOffset: number;
   readonly isView: boolean;
+  /** Bound range: whole words, at least one. */
+  readonly byteLength: number;
   freed = false;
 
   constructor(
@@ -36,10 +38,7 @@ export class DeviceTensor implements Tensor {
     this.byteOffset = byteOffset;
     this.isView = isView;
     this.size = shape.reduce((a, b) => a * b, 1);
-  }
-  /** Bound range: whole words, at least one. */
-  get byteLength(): number {
-    return Math.max(4, Math.ceil((this.size * dtypeBytes[this.dtype]) / 4) * 4);
+    this.byteLength = Math.max(4, Math.ceil((this.size * dtypeBytes[dtype]) / 4) * 4);
   }
 }
 

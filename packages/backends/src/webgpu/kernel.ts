@@ -59,17 +59,16 @@ export function header(kernel: Kernel, constants: Constants): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Writes params into a uniform slot at `byteOffset`. */
-export function writeParams<P extends Readonly<Record<string, ParamType>>>(
-  kernel: Kernel<P>,
-  values: { readonly [K in keyof P]: number },
+/** Writes params (names and types in order) into a uniform slot at `byteOffset`. */
+export function writeParams(
+  params: readonly (readonly [string, ParamType])[],
+  values: Readonly<Record<string, number>>,
   view: DataView,
   byteOffset: number,
 ): void {
   let at = byteOffset;
-  for (const name of Object.keys(kernel.params)) {
+  for (const [name, type] of params) {
     const value = values[name]!;
-    const type = kernel.params[name];
     if (type === 'f32') view.setFloat32(at, value, true);
     else if (type === 'i32') view.setInt32(at, value, true);
     else view.setUint32(at, value, true);

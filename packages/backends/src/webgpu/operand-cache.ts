@@ -9,11 +9,14 @@ import { deviceTensor, type PooledBuffer } from './device-tensor.js';
 
 interface Copy {
   version: number;
-  readonly tensor: Tensor;
+  tensor: Tensor;
+  readonly form: string;
+  readonly shape: readonly number[];
 }
 
 export class OperandCache {
-  private readonly copies = new Map<number, Map<string, Copy>>();
+  /** By buffer, then by offset. */
+  private readonly copies = new Map<number, Map<number, Copy[]>>();
   private readonly release: (t: Tensor) => void;
 
   constructor(release: (t: Tensor) => void) {
@@ -25,22 +28,18 @@ export class OperandCache {
    * stale copy to write over. The caller must not free it.
    */
   get(t: Tensor, form: string, make: (stale: Tensor | undefined) => Tensor): Tensor {
-    const { buffer } = deviceTensor(t);
-    const key = keyOf(t, form);
-    let forms = this.copies.get(buffer.id);
-    if (!forms) this.copies.set(buffer.id, (forms = new Map<string, Copy>()));
-    const copy = forms.get(key);
-    if (copy?.version === buffer.version) return copy.tensor;
+    const { version } = deviceTensor(t).buffer;
+    const copy = this.find(t, form);
+    if (copy?.version === version) return copy.tensor;
     const tensor = make(copy?.tensor);
-    forms.set(key, { version: buffer.version, tensor });
+    this.put(t, form, copy, tensor);
     return tensor;
   }
 
   /** The copy of this form, where it is up to date. */
   peek(t: Tensor, form: string): Tensor | undefined {
-    const { buffer } = deviceTensor(t);
-    const copy = this.copies.get(buffer.id)?.get(keyOf(t, form));
-    return copy?.version === buffer.version ? copy.tensor : undefined;
+    const copy = this.find(t, form);
+    return copy?.version === deviceTensor(t).buffer.version ? copy.tensor : undefined;
   }
 
   /**
@@ -48,23 +47,43 @@ export class OperandCache {
    * returns the copy.
    */
   along(t: Tensor, form: string, record: (stale: Tensor | undefined) => Tensor): void {
-    const { buffer } = deviceTensor(t);
-    const key = keyOf(t, form);
-    const tensor = record(this.copies.get(buffer.id)?.get(key)?.tensor);
-    let forms = this.copies.get(buffer.id);
-    if (!forms) this.copies.set(buffer.id, (forms = new Map<string, Copy>()));
-    forms.set(key, { version: buffer.version, tensor });
+    const copy = this.find(t, form);
+    this.put(t, form, copy, record(copy?.tensor));
   }
 
   /** Frees the copies of a buffer that is freed itself. */
   drop(buffer: PooledBuffer): void {
-    const forms = this.copies.get(buffer.id);
-    if (!forms) return;
+    const at = this.copies.get(buffer.id);
+    if (!at) return;
     this.copies.delete(buffer.id);
-    for (const { tensor } of forms.values()) this.release(tensor);
+    for (const list of at.values()) for (const { tensor } of list) this.release(tensor);
   }
-}
 
-function keyOf(t: Tensor, form: string): string {
-  return `${form}:${deviceTensor(t).byteOffset}:${t.shape.join('x')}`;
+  private find(t: Tensor, form: string): Copy | undefined {
+    const { buffer, byteOffset, shape } = deviceTensor(t);
+    const list = this.copies.get(buffer.id)?.get(byteOffset);
+    return list?.find(
+      (c) =>
+        c.form === form &&
+        c.shape.length === shape.length &&
+        c.shape.every((n, i) => n === shape[i]),
+    );
+  }
+
+  /** `copy`: what `find` gave. */
+  private put(t: Tensor, form: string, copy: Copy | undefined, tensor: Tensor): void {
+    const { buffer, byteOffset, shape } = deviceTensor(t);
+    const { version } = buffer;
+    if (copy) {
+      copy.version = version;
+      copy.tensor = tensor;
+      return;
+    }
+    let at = this.copies.get(buffer.id);
+    if (!at) this.copies.set(buffer.id, (at = new Map<number, Copy[]>()));
+    const made = { version, tensor, form, shape };
+    const list = at.get(byteOffset);
+    if (list) list.push(made);
+    else at.set(byteOffset, [made]);
+  }
 }

@@ -4,6 +4,7 @@
  */
 import { DeviceError, type DType, type HostArray, type Tensor } from '@realhf/api';
 
+import { BindGroupCache } from './bind-group-cache.js';
 import { BufferPool } from './buffer-pool.js';
 import { DeviceTensor, deviceTensor, dtypeBytes } from './device-tensor.js';
 import { header, writeParams, type Constants, type Kernel, type ParamType } from './kernel.js';
@@ -19,6 +20,9 @@ interface Compiled {
   readonly pipeline: GPUComputePipeline;
   readonly id: number;
   readonly storage: GPUBindGroupLayout;
+  readonly hasParams: boolean;
+  /** Names and types, in the order of the struct. */
+  readonly params: readonly (readonly [string, ParamType])[];
 }
 
 export interface RecorderOptions {
@@ -50,8 +54,10 @@ export class Recorder {
   /** Dispatches and submits since the start (for tests and timelines). */
   readonly counts = { dispatches: 0, submits: 0 };
   private readonly compiled = new Map<Kernel, Map<string, Compiled>>();
+  private readonly byConstants = new WeakMap<Constants, { kernel: Kernel; compiled: Compiled }>();
   private readonly layouts = new Map<string, GPUBindGroupLayout>();
-  private readonly bindGroups = new Map<string, GPUBindGroup>();
+  private readonly bindGroups = new BindGroupCache();
+  private readonly bound: DeviceTensor[] = [];
   private readonly paramData = new ArrayBuffer(slotBytes * slots);
   private readonly paramView = new DataView(this.paramData);
   private readonly paramBuffer: GPUBuffer;
@@ -220,34 +226,27 @@ export class Recorder {
     const compiled = this.compile(kernel, constants);
     if (this.usedSlots === slots || this.unsubmitted >= this.dispatchesPerSubmit) this.flush();
     const slot = this.usedSlots;
-    const hasParams = Object.keys(kernel.params).length > 0;
-    if (hasParams) {
-      writeParams(kernel, params, this.paramView, slot * slotBytes);
+    if (compiled.hasParams) {
+      writeParams(compiled.params, params, this.paramView, slot * slotBytes);
       this.usedSlots++;
     }
-    let key = `${compiled.id}`;
+    const bound = this.bound;
+    bound.length = tensors.length;
     for (let i = 0; i < tensors.length; i++) {
       const d = deviceTensor(tensors[i]!);
+      bound[i] = d;
       d.buffer.lastRecorded = this.serial;
       if (kernel.access[i] === 'read_write') d.buffer.version++;
-      key += `,${d.buffer.id}:${d.byteOffset}:${d.byteLength}`;
     }
-    let group = this.bindGroups.get(key);
-    if (!group) {
-      group = this.device.createBindGroup({
+    const group = this.bindGroups.get(compiled.id, bound, () =>
+      this.device.createBindGroup({
         layout: compiled.storage,
-        entries: tensors.map((t, binding) => {
-          const d = deviceTensor(t);
-          return {
-            binding,
-            resource: { buffer: d.buffer.gpu, offset: d.byteOffset, size: d.byteLength },
-          };
-        }),
-      });
-      // Bounded: shapes that vary every step must not grow it for ever.
-      if (this.bindGroups.size > 20000) this.bindGroups.clear();
-      this.bindGroups.set(key, group);
-    }
+        entries: bound.map((d, binding) => ({
+          binding,
+          resource: { buffer: d.buffer.gpu, offset: d.byteOffset, size: d.byteLength },
+        })),
+      }),
+    );
     if (!this.pass) {
       this.encoder ??= this.device.createCommandEncoder();
       this.pass = this.encoder.beginComputePass();
@@ -258,7 +257,7 @@ export class Recorder {
       this.lastPipeline = compiled.id;
     }
     this.pass.setBindGroup(0, group);
-    if (hasParams) this.pass.setBindGroup(1, this.paramGroup(slot));
+    if (compiled.hasParams) this.pass.setBindGroup(1, this.paramGroup(slot));
     this.pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.counts.dispatches++;
     this.unsubmitted++;
@@ -320,12 +319,18 @@ export class Recorder {
   // ---- pipelines ------------------------------------------------------------------------------------
 
   private compile(kernel: Kernel, constants: Constants): Compiled {
+    // Launchers that keep their constants are found without making a key.
+    const known = this.byConstants.get(constants);
+    if (known?.kernel === kernel) return known.compiled;
     let variants = this.compiled.get(kernel);
     if (!variants) this.compiled.set(kernel, (variants = new Map<string, Compiled>()));
     let key = '';
     for (const name in constants) key += `${name}=${constants[name]!},`;
     let c = variants.get(key);
-    if (c) return c;
+    if (c) {
+      this.byConstants.set(constants, { kernel, compiled: c });
+      return c;
+    }
     const access = kernel.access.join();
     let storage = this.layouts.get(access);
     if (!storage) {
@@ -351,8 +356,10 @@ export class Recorder {
       compute: { module, entryPoint: kernel.entry },
       label: kernel.name,
     });
-    c = { pipeline, id: ++this.pipelineId, storage };
+    const params = Object.entries(kernel.params);
+    c = { pipeline, id: ++this.pipelineId, storage, hasParams, params };
     variants.set(key, c);
+    this.byConstants.set(constants, { kernel, compiled: c });
     return c;
   }
   private pipelineId = 0;

@@ -36,7 +36,7 @@ const f32Run =
 const more = JSON.parse(process.env.MORE_TILES ?? '[]') as F16Tile[];
 // Software adapters have too little workgroup memory for the largest tile.
 const f16Runs = f16Tiles
-  .slice(emulated ? 2 : 0)
+  .slice(emulated ? 4 : 0)
   .map((tile) => [`f16 ${f16Name(tile)}`, f16Run({ tile })] as const);
 const f32Runs = (emulated ? gpuTiles.slice(-1) : gpuTiles).map(
   (t) => [`f32 ${t.rows * t.ty}×${8 * t.tx}`, f32Run(t)] as const,
@@ -222,7 +222,7 @@ async function checkAll(): Promise<void> {
   await same(f32Runs);
   for (const layout of layouts) {
     for (const size of emulated ? tiny : small) await check(runs, layout, size, 1);
-    const largest = runs.filter(([name]) => /128×128|64×32/.test(name));
+    const largest = runs.filter(([name]) => /128×128|64×32|64×64/.test(name));
     for (const size of emulated ? [] : large) await check(largest, layout, size, 1);
     // Gradients far below what f16 holds.
     if (!layout[2]) await check(f16Only, layout, [70, 90, 110], 1e-12);

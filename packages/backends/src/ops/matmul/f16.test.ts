@@ -13,9 +13,13 @@ test('f16 needs to be asked for and a device with matrices', async () => {
   expect(new Recorder({ ...options, matmulPrecision: 'f16' }).f16Matmul).toBe(false);
 });
 
-test('tiles shrink until they fill the card', () => {
+test('a tile for every size', () => {
   const p = { transA: false, transB: true, aRow: 0, aCol: 1, bRow: 1, bCol: 0, k: 2048 };
-  expect(f16PlanFor({ ...p, m: 4096, n: 4096 }).tile).toBe(f16Tiles[0]);
-  expect(f16PlanFor({ ...p, m: 64, n: 32000 }).tile).toBe(f16Tiles[1]);
-  expect(f16PlanFor({ ...p, m: 1, n: 64 }).tile).toBe(f16Tiles.at(-1));
+  const [large, middle, wide, narrow, flat, tiny] = f16Tiles;
+  expect(f16PlanFor({ ...p, m: 4096, n: 4096 }).tile).toBe(large);
+  expect(f16PlanFor({ ...p, m: 200, n: 2048 }).tile).toBe(middle);
+  expect(f16PlanFor({ ...p, m: 64, n: 32000 }).tile).toBe(wide);
+  expect(f16PlanFor({ ...p, m: 64, n: 2048 }).tile).toBe(narrow);
+  expect(f16PlanFor({ ...p, m: 1, n: 32000 }).tile).toBe(flat);
+  expect(f16PlanFor({ ...p, m: 1, n: 64 }).tile).toBe(tiny);
 });

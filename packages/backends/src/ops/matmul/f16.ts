@@ -36,15 +36,14 @@ export interface F16Tile {
 }
 
 const large: F16Tile = { subsM: 2, subsN: 2, tm: 4, tn: 4, bk: 32 };
-/** 128×128, 64×64, 64×32, 64×16, 16×64, 16×16. */
-export const f16Tiles: readonly F16Tile[] = [
-  large,
-  { subsM: 2, subsN: 2, tm: 2, tn: 2, bk: 64 },
-  { subsM: 2, subsN: 2, tm: 2, tn: 1, bk: 64 },
-  { subsM: 4, subsN: 1, tm: 1, tn: 1, bk: 64 },
-  { subsM: 1, subsN: 4, tm: 1, tn: 1, bk: 64 },
-  { subsM: 1, subsN: 1, tm: 1, tn: 1, bk: 64 },
-];
+/** Of a decode step, by timing: many columns, and few. */
+const wide: F16Tile = { subsM: 1, subsN: 4, tm: 4, tn: 1, bk: 64 };
+const narrow: F16Tile = { subsM: 4, subsN: 2, tm: 1, tn: 1, bk: 128 };
+const middle: F16Tile = { subsM: 2, subsN: 2, tm: 2, tn: 2, bk: 64 };
+const flat: F16Tile = { subsM: 1, subsN: 4, tm: 1, tn: 1, bk: 64 };
+const tiny: F16Tile = { subsM: 1, subsN: 1, tm: 1, tn: 1, bk: 64 };
+/** 128×128, 64×64 (two forms), 64×32, 16×64, 16×16. */
+export const f16Tiles: readonly F16Tile[] = [large, middle, wide, narrow, flat, tiny];
 /** Workgroups that fill the card (an H100 has 132 multiprocessors). */
 const enough = 128;
 
@@ -66,6 +65,16 @@ const constants = ({ subsM, subsN, tm, tn, bk }: F16Tile, scaled: boolean) => ({
   BK: bk,
   SCALED: scaled ? 1 : 0,
 });
+/** The same objects every time: the recorder then finds the pipeline without comparing them. */
+const kept = new Map<
+  F16Tile,
+  readonly [ReturnType<typeof constants>, ReturnType<typeof constants>]
+>();
+function constantsOf(tile: F16Tile, scaled: boolean) {
+  let pair = kept.get(tile);
+  if (!pair) kept.set(tile, (pair = [constants(tile, false), constants(tile, true)]));
+  return pair[scaled ? 1 : 0];
+}
 const variants = f16Tiles.flatMap((tile) => [constants(tile, false), constants(tile, true)]);
 /** `whole`: tiles that lie within out, n a multiple of 4, no bias. `edge`: any. Both give the same bits. */
 function products(
@@ -122,9 +131,14 @@ export interface F16Plan {
 }
 
 export function f16PlanFor(p: MatmulProblem): F16Plan {
-  const fits = (t: F16Tile) =>
-    16 * t.subsM * t.tm < 2 * p.m && tilesOf(p, t)[0] * tilesOf(p, t)[1] >= enough;
-  return { tile: p.transA ? large : (f16Tiles.find(fits) ?? f16Tiles.at(-1)!) };
+  const fills = (t: F16Tile) => tilesOf(p, t)[0] * tilesOf(p, t)[1] >= enough;
+  const tile = () => {
+    if (p.transA) return large;
+    if (p.m <= 16) return fills(flat) ? flat : tiny;
+    if (p.m <= 64) return p.n >= 8192 ? wide : narrow;
+    return fills(large) ? large : middle;
+  };
+  return { tile: tile() };
 }
 
 /** Runs of k for a weight gradient: as many as fill the card, of at least 512 each. */
@@ -171,7 +185,7 @@ function launch(
     if (x.count === 0 || y.count === 0) return;
     r.run(
       kernel,
-      constants(plan.tile, scaled),
+      constantsOf(plan.tile, scaled),
       // The bias's binding holds what else is to be added, or another operand, unread.
       [out, a.tensor, b.tensor, args.bias ?? addend ?? b.tensor, largest],
       {
