@@ -4,8 +4,13 @@ import { dpoCommand } from './experiments/dpo.js';
 import { genCommand } from './experiments/gen.js';
 import { grpoCommand } from './experiments/grpo.js';
 import { ppoCommand } from './experiments/ppo.js';
+import { ppoEmaCommand } from './experiments/ppo-ema.js';
+import { raftCommand } from './experiments/raft.js';
+import { reinforceCommand, remaxCommand } from './experiments/remax.js';
+import { rlooCommand } from './experiments/rloo.js';
 import { rwCommand } from './experiments/rw.js';
 import { sftCommand } from './experiments/sft.js';
+import { simpoCommand } from './experiments/simpo.js';
 import {
   logsCommand,
   pauseCommand,
@@ -18,6 +23,7 @@ import type { Command } from './options/command.js';
 import { planCommand } from './plan/command.js';
 import { quickstartCommand } from './quickstart/command.js';
 import { serveCommand } from './serve/command.js';
+import { runCommand } from './user-code/run-command.js';
 import { verifyCommand } from './verify/command.js';
 
 export const commands: readonly Command[] = [
@@ -25,8 +31,15 @@ export const commands: readonly Command[] = [
   sftCommand,
   rwCommand,
   ppoCommand,
+  ppoEmaCommand,
   grpoCommand,
+  rlooCommand,
+  remaxCommand,
+  reinforceCommand,
+  raftCommand,
   dpoCommand,
+  simpoCommand,
+  runCommand,
   genCommand,
   serveCommand,
   psCommand,

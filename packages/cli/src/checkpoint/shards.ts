@@ -50,9 +50,9 @@ const rankSchema = z.object({
   blobs: z.record(z.string(), blobSchema),
 });
 
-/** One rank's part of a model; without an engine that trains it has no state. */
+/** One rank's part of a model; without an engine that trains, or parameters that a hook moves, it has no state. */
 export interface TrainedPart {
-  readonly trained: AdamEngine | undefined;
+  readonly trained: Pick<AdamEngine, 'saveState' | 'loadState'> | undefined;
   readonly config: ModelConfig;
   readonly placement: Pick<Placement, 'model' | 'ranks' | 'parallel'>;
   /** Of the adapter: decides how parameters are cut into segments. */
@@ -105,7 +105,10 @@ export async function loadShards(
     const pieces = needed(piecesOf(saved, model.role, dir), index, parallel);
     const states = [];
     for (const p of pieces) states.push(await readPiece(dir, config, p, kinds));
-    const target = mapsOf(config, { index, parallel, maxTensorBytes });
+    const target = mapsOf(config, {
+      ...{ index, parallel, maxTensorBytes },
+      moments: pieces.some((p) => p.info.m.length > 0),
+    });
     trained.loadState(recutState(target, states));
   }
 }
@@ -179,11 +182,17 @@ function needed(
 
 function mapsOf(
   config: ModelConfig,
-  { index, parallel, maxTensorBytes }: Pick<PieceInfo, 'index' | 'parallel' | 'maxTensorBytes'>,
+  {
+    index,
+    parallel,
+    maxTensorBytes,
+    moments,
+  }: Pick<PieceInfo, 'index' | 'parallel' | 'maxTensorBytes'> & { readonly moments: boolean },
 ): StateMaps {
   const map = shardMapOf(replicaMaps(config, parallel, maxTensorBytes)[index]!);
   const { dp } = coordinatesOf(index, parallel);
-  return stateMaps(map, { rank: dp, size: parallel.dataParallelSize });
+  const maps = stateMaps(map, { rank: dp, size: parallel.dataParallelSize });
+  return moments ? maps : { ...maps, moments: { intervals: [], segmentSizes: [] } };
 }
 
 async function readPiece(
@@ -192,7 +201,7 @@ async function readPiece(
   { info, blobs }: SavedPiece,
   wanted: readonly Kind[],
 ): Promise<{ maps: StateMaps; state: TrainState }> {
-  const maps = mapsOf(config, info);
+  const maps = mapsOf(config, { ...info, moments: info.m.length > 0 });
   const state: Record<Kind, Float32Array[]> = { params: [], m: [], v: [] };
   for (const kind of wanted)
     for (const name of info[kind]) {

@@ -13,9 +13,10 @@ import type { ExperimentResult } from './run-steps.js';
 import { runSpec } from './run-spec.js';
 import type { ExperimentSpec, RoleSpec } from './spec.js';
 
-/** Four calls on the roles actor, ref, reward. */
+/** Four calls on the roles actor, ref, reward; three without a KL. */
 export async function grpoSpec(config: GrpoConfig): Promise<ExperimentSpec> {
   const { actor, ref, actor_gen, rew_inf, ref_inf, actor_train, ppo, seed } = config;
+  const withRef = ppo.kl_ctl > 0;
   const calls = { actor_gen, rew_inf, ref_inf, actor_train };
   const { tokenizer, limits } = await roleText(actor, 'actor');
   const roles: RoleSpec[] = [
@@ -27,7 +28,7 @@ export async function grpoSpec(config: GrpoConfig): Promise<ExperimentSpec> {
       seed,
       optimizer: actor.optimizer,
     },
-    { role: 'ref', key: 'ref', options: ref, isCritic: false, seed },
+    ...(withRef ? [{ role: 'ref', key: 'ref', options: ref, isCritic: false, seed }] : []),
     rewardRole(config),
   ];
   await requireOneVocabulary(limits.vocabSize, roles);
@@ -43,6 +44,7 @@ export async function grpoSpec(config: GrpoConfig): Promise<ExperimentSpec> {
     mfcs: grpoMFCs({
       nSeqs: config.dataset.train_bs_n_seqs,
       logitsMask,
+      withRef,
       actorArgs: {
         ...ppo,
         group_size: config.group_size,
@@ -56,7 +58,7 @@ export async function grpoSpec(config: GrpoConfig): Promise<ExperimentSpec> {
     datasetKeys: ['packed_prompts'],
     nSeqs: config.dataset.train_bs_n_seqs,
     roles,
-    calls,
+    calls: withRef ? calls : { actor_gen, rew_inf, actor_train },
     workload: {
       promptTokens: config.dataset.max_prompt_len,
       newTokens,

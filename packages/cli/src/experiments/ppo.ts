@@ -14,7 +14,10 @@ import { runSpec } from './run-spec.js';
 import type { ExperimentSpec, RoleSpec } from './spec.js';
 
 /** Six calls on the roles actor, critic, ref, reward. */
-export async function ppoSpec(config: PpoConfig): Promise<ExperimentSpec> {
+export async function ppoSpec(
+  config: PpoConfig,
+  more: { readonly refEmaEta?: number } = {},
+): Promise<ExperimentSpec> {
   const { actor, critic, ref, ppo, seed } = config;
   const { tokenizer, limits } = await roleText(actor, 'actor');
   const roles: RoleSpec[] = [
@@ -55,6 +58,7 @@ export async function ppoSpec(config: PpoConfig): Promise<ExperimentSpec> {
       rewardArgs,
       ...(rewardInterface ? { rewardInterface } : {}),
       nMbs: microbatchesByName(ppoMFCNames, config),
+      ...more,
     }),
     datasetKeys: ['packed_prompts'],
     nSeqs: config.dataset.train_bs_n_seqs,

@@ -8,6 +8,7 @@ import { AdamEngine, NetworkEngine } from '@realhf/backends';
 import { buildGraph, InProcessStream, Master, ModelWorker, planRun } from '@realhf/dataflow';
 import type { SaveDType } from '@realhf/model/node';
 
+import { movedRoles, MovedParams } from '../checkpoint/moved-params.js';
 import { relayoutState, type WorkerSite } from '../checkpoint/relayout.js';
 import { loadShards, saveShards, type TrainedPart } from '../checkpoint/shards.js';
 import type { Checkpoint, CheckpointWriter } from '../checkpoint/store.js';
@@ -17,6 +18,7 @@ import type { RunContext } from '../options/command.js';
 import { externalModel } from '../rewards/external-model.js';
 import { registerAllInterfaces } from '../user-code/interfaces.js';
 import { loadModel, roleConfig, saveModel, type LoadedModel } from './load-model.js';
+import { OneDeviceHooks } from './one-device-hooks.js';
 import { runSteps, type ExperimentResult } from './run-steps.js';
 import type { ExperimentSpec } from './spec.js';
 
@@ -68,7 +70,11 @@ export async function runExperiment(
       models,
       data: data.train,
       ...(data.valid ? { evalData: () => data.valid ?? [] } : {}),
+      hooks: new OneDeviceHooks(
+        new Map([...loaded].map(([role, l]) => [modelKey(modelName(role)), l.model])),
+      ),
     });
+    const parts = partsOf(engines, movedRoles(e.mfcs));
     const master = new Master({
       graph: buildGraph(e.mfcs, { datasetKeys: e.datasetKeys }),
       stream: new InProcessStream({ worker }),
@@ -78,7 +84,7 @@ export async function runExperiment(
     await master.initialize();
     if (run.resume) {
       const site = { name: 'worker', models: models.map((m) => modelKey(m.name)), hasData: true };
-      await restore(run.resume, master, engines, site);
+      await restore(run.resume, master, parts, site);
     }
     const result = await runSteps({
       spec: e,
@@ -90,7 +96,7 @@ export async function runExperiment(
       notes: data.notes,
       save: (step) =>
         run.checkpoints.save(step, (writer) =>
-          writeCheckpoint(writer, master, engines, e.config.save.dtype),
+          writeCheckpoint(writer, master, { engines, parts }, e.config.save.dtype),
         ),
     });
     for (const { trained, loaded } of engines.values()) {
@@ -106,7 +112,7 @@ export async function runExperiment(
 type Engines = ReadonlyMap<string, { trained?: AdamEngine; loaded: LoadedModel }>;
 
 /** In the form of many ranks, with one: so a run can go on in another layout. */
-function partsOf(engines: Engines): TrainedPart[] {
+function partsOf(engines: Engines, moved: ReadonlySet<string>): TrainedPart[] {
   return [...engines].map(
     ([
       role,
@@ -115,7 +121,7 @@ function partsOf(engines: Engines): TrainedPart[] {
         loaded: { model },
       },
     ]) => ({
-      trained,
+      trained: trained ?? (moved.has(role) ? new MovedParams(() => model) : undefined),
       config: model.config,
       placement: { model: modelName(role), ranks: [0], parallel: singleDevice },
       maxTensorBytes: model.ops.maxTensorBytes,
@@ -126,22 +132,22 @@ function partsOf(engines: Engines): TrainedPart[] {
 async function writeCheckpoint(
   writer: CheckpointWriter,
   master: Master,
-  engines: Engines,
+  { engines, parts }: { readonly engines: Engines; readonly parts: readonly TrainedPart[] },
   dtype: SaveDType,
 ): Promise<void> {
   for (const [role, { trained, loaded }] of engines)
     if (trained) await saveModel(loaded, await writer.modelDir(role), dtype);
-  await saveShards(await writer.shardsDir(), 0, partsOf(engines));
+  await saveShards(await writer.shardsDir(), 0, parts);
   await writer.state({ master: await master.state() });
 }
 
 async function restore(
   checkpoint: Checkpoint,
   master: Master,
-  engines: Engines,
+  parts: readonly TrainedPart[],
   worker: WorkerSite,
 ): Promise<void> {
-  await loadShards(checkpoint.shardsDir(), 0, partsOf(engines));
+  await loadShards(checkpoint.shardsDir(), 0, parts);
   const { master: state } = checkpoint.state() as { master: unknown };
   await master.restore(relayoutState(state, [worker]));
 }

@@ -5,14 +5,25 @@ import type { z } from 'zod';
 import { dpoSchema } from '../options/schemas/dpo.js';
 import { grpoSchema } from '../options/schemas/grpo.js';
 import { ppoSchema } from '../options/schemas/ppo.js';
+import { ppoEmaSchema } from '../options/schemas/ppo-ema.js';
+import { raftSchema } from '../options/schemas/raft.js';
+import { remaxSchema } from '../options/schemas/remax.js';
+import { rlooSchema } from '../options/schemas/rloo.js';
 import { rwSchema } from '../options/schemas/rw.js';
 import { sftSchema } from '../options/schemas/sft.js';
+import { simpoSchema } from '../options/schemas/simpo.js';
 import { dpoSpec } from './dpo.js';
 import { grpoSpec } from './grpo.js';
 import { ppoSpec } from './ppo.js';
+import { ppoEmaSpec } from './ppo-ema.js';
+import { raftSpec } from './raft.js';
+import { remaxSpec } from './remax.js';
+import { rlooSpec } from './rloo.js';
 import { rwSpec } from './rw.js';
 import { sftSpec } from './sft.js';
+import { simpoSpec } from './simpo.js';
 import type { ExperimentSpec } from './spec.js';
+import { userCommandPrefix, userExperiment } from '../user-code/experiments.js';
 
 type Maker = (options: unknown) => Promise<ExperimentSpec>;
 
@@ -27,10 +38,19 @@ const makers: Readonly<Record<string, Maker>> = {
   ppo: maker(ppoSchema, ppoSpec),
   grpo: maker(grpoSchema, grpoSpec),
   dpo: maker(dpoSchema, dpoSpec),
+  simpo: maker(simpoSchema, simpoSpec),
+  rloo: maker(rlooSchema, rlooSpec),
+  remax: maker(remaxSchema, remaxSpec),
+  raft: maker(raftSchema, raftSpec),
+  'ppo-ema': maker(ppoEmaSchema, ppoEmaSpec),
 };
 
 /** Throws ConfigError on an unknown command; options are those that the command's schema gave. */
 export function makeSpec(command: string, options: unknown): Promise<ExperimentSpec> {
+  if (command.startsWith(userCommandPrefix)) {
+    const { schema, spec } = userExperiment(command.slice(userCommandPrefix.length));
+    return spec(schema.parse(options));
+  }
   const make = makers[command];
   if (!make)
     throw new ConfigError(

@@ -10,7 +10,8 @@ import { socketCommunicator } from '@realhf/comm/node';
 import { ModelWorker } from '@realhf/dataflow';
 import { writeCheckpointDir } from '@realhf/model/node';
 
-import { loadShards, readParams, saveShards } from '../checkpoint/shards.js';
+import { movedRoles, MovedParams } from '../checkpoint/moved-params.js';
+import { loadShards, readParams, saveShards, type TrainedPart } from '../checkpoint/shards.js';
 import { openOps } from '../experiments/open-ops.js';
 import { makeSpec } from '../experiments/specs.js';
 import { stamped } from '../lifecycle/run-logs.js';
@@ -107,13 +108,23 @@ async function work(words: readonly string[]): Promise<void> {
   const samples = await serveSamples(keys, (ids, wanted) => flow.read(ids, wanted));
   await names.add(sampleKey(prefix, name), samples.address);
 
+  const moved = movedRoles(spec.mfcs);
+  const parts = replicas.map((r): TrainedPart => ({
+    trained:
+      r.trained ??
+      (moved.has(r.placement.model.role) ? new MovedParams(() => r.network()) : undefined),
+    config: r.config,
+    placement: r.placement,
+    maxTensorBytes: r.maxTensorBytes,
+  }));
+
   const run = async (request: RuntimeRequest): Promise<RuntimeReply<RuntimeRequest>> => {
     switch (request.type) {
       case 'save_shards':
-        await saveShards(request.dir, rank, replicas);
+        await saveShards(request.dir, rank, parts);
         return null;
       case 'load_shards':
-        await loadShards(request.dir, rank, replicas);
+        await loadShards(request.dir, rank, parts);
         return null;
       case 'export': {
         const replica = replicas.find((r) => r.trained && r.placement.model.role === request.role);
@@ -161,9 +172,10 @@ function once<T>(make: () => T): () => T {
 
 /** A worker has nothing to save and nobody to tell: it ends hard, whatever the device is doing. */
 function endWithParent(): void {
-  process.on('disconnect', () => {
-    process.kill(process.pid, 'SIGKILL');
-  });
+  const end = () => process.kill(process.pid, 'SIGKILL');
+  process.on('disconnect', end);
+  // The parent may have gone while this process was loading its modules.
+  if ('connected' in process && !process.connected) end();
   // Ctrl-C reaches the whole process group; the master decides what it means.
   process.on('SIGINT', () => undefined);
 }

@@ -28,5 +28,7 @@ export const clusterShape = {
   user_modules: z
     .array(z.string())
     .default([])
-    .describe('modules that register interfaces of your own, imported by every worker'),
+    .describe(
+      'files (.ts, .mts, .js, .mjs) of yours that register interfaces or model families, loaded by every process of the run',
+    ),
 } as const;

@@ -14,7 +14,7 @@ const grpoObject = z.object({
   actor: modelSchema.prefault({}).describe('the policy in training'),
   ref: frozenModelSchema
     .prefault({})
-    .describe('the frozen policy that the KL penalty compares with'),
+    .describe('the frozen policy that the KL penalty compares with; not needed with ppo.kl_ctl=0'),
   rew: frozenModelSchema
     .prefault({})
     .describe('the frozen reward model; not needed with reward.fn or reward.url'),
@@ -41,7 +41,7 @@ export const grpoSchema = grpoObject.superRefine(
       checkMfc(config[name], name, batch, report);
     checkMfc(config.actor_train, 'actor_train', Math.floor(batch / n), report);
     checkModel(config.actor, 'actor', false, report);
-    checkModel(config.ref, 'ref', false, report);
+    if (config.ppo.kl_ctl > 0) checkModel(config.ref, 'ref', false, report);
     checkReward(config, report);
   }),
 );

@@ -1,0 +1,17 @@
+/** `real ppo-ema` (reference: A10): PPO whose reference follows the actor. */
+import { z } from 'zod';
+
+import { checkCommon, checks } from './common.js';
+import { checkPpo, ppoObject } from './ppo.js';
+
+const ppoEmaObject = ppoObject.extend({
+  ref_ema_eta: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.001)
+    .describe('after every training of the actor: ref = eta · actor + (1 − eta) · ref'),
+});
+export type PpoEmaConfig = z.infer<typeof ppoEmaObject>;
+
+export const ppoEmaSchema = ppoEmaObject.superRefine(checks<PpoEmaConfig>(checkCommon, checkPpo));
