@@ -4,8 +4,9 @@
  */
 import { join } from 'node:path';
 
-import { SequenceSample, type Tokenizer } from '@realhf/api';
-import { NetworkEngine } from '@realhf/backends';
+import type { SequenceSample, Tokenizer } from '@realhf/api';
+import { sequenceSeeds } from '@realhf/backends';
+import { GenerationEngine, type Generation, type ReaLModel } from '@realhf/model';
 
 import { AnswerFile, type Answer } from '../data/answer-file.js';
 import { promptDataset } from '../data/from-options.js';
@@ -13,7 +14,7 @@ import { createProgress, formatSeconds } from '../log/progress.js';
 import { openRunDirectory } from '../log/run-directory.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { genSchema, type GenConfig } from '../options/schemas/gen.js';
-import { microbatchesOf, requireOneDevice } from './layout.js';
+import { requireOneDevice } from './layout.js';
 import { loadModel, roleText } from './load-model.js';
 import { withOps, type OpenedOps } from './open-ops.js';
 
@@ -77,34 +78,53 @@ interface Job {
   readonly notes: readonly string[];
 }
 
-/** Answers what the file lacks until done or stopped; returns the number of answers there are. */
+/**
+ * Answers what the file lacks until done or stopped; returns the number of answers there are. While a batch is finished
+ * the next one joins it, so the device does not wait for the longest answer.
+ */
 async function answerAll(job: Job, { ops }: OpenedOps): Promise<number> {
   const { config, context, tokenizer, items, texts, file } = job;
   const options = { role: 'model', options: config.model, isCritic: false, seed: config.seed };
   const { model } = await loadModel(ops, options);
-  const engine = new NetworkEngine(model);
   const size = config.dataset.train_bs_n_seqs;
+  const engine = newEngine(model, job);
   let done = file?.ids.length ?? 0;
+  let asked = done;
   const before = Math.floor(done / size);
   const total = before + Math.ceil((items.length - done) / size);
   const progress = createProgress({ total, start: before, output: context.stderr });
+  const stopIds = tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId];
+  const batches: { readonly ids: readonly string[]; readonly answers: Generation[] }[] = [];
+  const askNext = () => {
+    const batch = items.slice(asked, asked + size);
+    if (batch.length === 0) return;
+    const ids = batch.flatMap((item) => item.ids);
+    const seeds = sequenceSeeds(config.seed, ids);
+    const answers = batch.map((item, i) =>
+      engine.submit({
+        prompt: item.i32('packed_prompts'),
+        gconfig: config.gen,
+        seed: seeds[i]!,
+        stopIds,
+      }),
+    );
+    batches.push({ ids, answers });
+    asked += batch.length;
+  };
   try {
     for (const note of job.notes) progress.note(note);
     if (file && done > 0) progress.note(`resumed after ${done} answers of ${file.path}`);
-    for (let step = before + 1; done < items.length && !context.signal.aborted; step++) {
-      const batch = SequenceSample.gather(items.slice(done, done + size));
-      const out = await engine.generate(batch, config.gen, {
-        ...microbatchesOf(config.allocation),
-        eosTokenId: tokenizer.eosTokenId,
-        padTokenId: tokenizer.padTokenId,
-        seed: config.seed,
-      });
-      const answers = batch.ids.map((id, i): Answer => {
+    askNext();
+    for (let step = before + 1; batches.length > 0 && !context.signal.aborted; step++) {
+      askNext();
+      const batch = batches.shift()!;
+      const out = await Promise.all(batch.answers.map((g) => g.result()));
+      const answers = out.map(({ tokens, finish }, i): Answer => {
+        const id = batch.ids[i]!;
         const prompt = texts.get(id) ?? '';
-        const tokens = out.tokens[i]!;
         const answer = tokenizer.decode(tokens);
         const seq = prompt + answer;
-        return { id, prompt, answer, seq, n_tokens: tokens.length, no_eos: out.noEos[i]! };
+        return { id, prompt, answer, seq, n_tokens: tokens.length, no_eos: finish === 'length' };
       });
       if (file) file.append(answers);
       else progress.note(JSON.stringify(answers[0]));
@@ -115,8 +135,26 @@ async function answerAll(job: Job, { ops }: OpenedOps): Promise<number> {
     return done;
   } finally {
     progress.stop();
-    model.free();
+    for (const b of batches) for (const g of b.answers) g.cancel();
+    await engine.run().finally(() => {
+      engine.free();
+      model.free();
+    });
   }
+}
+
+/** As many sequences at once as a batch has, or a part of it with n_mbs. */
+function newEngine(model: ReaLModel, { config, tokenizer, items }: Job): GenerationEngine {
+  const { gen, dataset, allocation } = config;
+  const maxSequences =
+    gen.max_running ?? Math.ceil(dataset.train_bs_n_seqs / (allocation.n_mbs ?? 1));
+  const longest = items.reduce((n, item) => Math.max(n, item.i32('packed_prompts').length), 0);
+  return new GenerationEngine(model, {
+    kvBytes: (gen.kv_gib ?? 4) * 2 ** 30,
+    kvTokens: maxSequences * 16 * Math.ceil((longest + gen.max_new_tokens) / 16),
+    maxSequences,
+    padTokenId: tokenizer.padTokenId ?? tokenizer.eosTokenId ?? 0,
+  });
 }
 
 export const genCommand = defineCommand({

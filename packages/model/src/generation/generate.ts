@@ -14,8 +14,9 @@ import { GenerationEngine } from './generation-engine.js';
 import { joinKept } from './kept-sets.js';
 import { checkRequest, filters, type GenerationRequest } from './request.js';
 
-/** Default of kv_gib. */
+/** Defaults of kv_gib and max_running. */
 const defaultKvGib = 4;
+const defaultRunning = 256;
 const pageSize = 16;
 
 export async function generate(
@@ -33,17 +34,21 @@ export async function generate(
     const prompt = tokens.subarray(cuSeqlens[s], cuSeqlens[s + 1]);
     return { prompt, gconfig, seed: seeds[s]!, stopIds, recordKept };
   });
-  let pages = 0;
-  requests.forEach((r, s) => {
-    checkRequest(r, config, `prompt ${s}`);
-    pages += Math.ceil((r.prompt.length + gconfig.max_new_tokens) / pageSize);
-  });
+  const maxSequences = gconfig.max_running ?? defaultRunning;
+  const pages = requests
+    .map((r, s) => {
+      checkRequest(r, config, `prompt ${s}`);
+      return Math.ceil((r.prompt.length + gconfig.max_new_tokens) / pageSize);
+    })
+    .sort((a, b) => b - a)
+    .slice(0, maxSequences)
+    .reduce((a, b) => a + b, 0);
   const engine = new GenerationEngine(model, {
     pageSize,
     kvBytes: (gconfig.kv_gib ?? defaultKvGib) * 2 ** 30,
     kvTokens: pages * pageSize,
     padTokenId: options.padTokenId ?? eos ?? 0,
-    ...(gconfig.max_running === undefined ? {} : { maxSequences: gconfig.max_running }),
+    maxSequences,
   });
   try {
     const generations = requests.map((r) => engine.submit(r));
