@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { expect, it } from 'vitest';
 
+import { algorithmNames } from '../plan/options.js';
 import { runCli } from '../run-cli.js';
 import { graphCommand } from './command.js';
 
@@ -20,7 +21,7 @@ async function real(...words: string[]) {
   return { code, out, err };
 }
 
-it.each(['ppo', 'grpo', 'dpo', 'sft', 'rw', 'gen'])('real graph %s', async (name) => {
+it.each(algorithmNames)('real graph %s', async (name) => {
   const text = await real(name);
   expect(text.out).toMatch(/^step of 256 sequences\n/);
   expect((await real(name, '--format', 'mermaid')).out).toMatch(/^flowchart TD\n/);
@@ -36,7 +37,7 @@ it('writes a file, and says what it cannot do', async () => {
     const nowhere = await real('ppo', `output=${join(dir, 'a', 'b')}`);
     expect(nowhere).toMatchObject({ code: 2 });
     expect(nowhere.err).toMatch(/can't write output/);
-    expect((await real('ppq')).err).toMatch(/'ppq', expected one of ppo, grpo/);
+    expect((await real('ppq')).err).toMatch(/'ppq', expected one of ppo, ppo-ema, /);
   } finally {
     rmSync(dir, { recursive: true });
   }

@@ -1,6 +1,17 @@
 /** Of each algorithm: its calls, which options lay out a call, which describe a role, and how long its sequences are. */
 import { modelName, type MFCDef } from '@realhf/api';
-import { dpoMFCs, grpoMFCs, ppoMFCs, rwMFCs, sftMFCs, type Workload } from '@realhf/dataflow';
+import {
+  dpoMFCs,
+  grpoMFCs,
+  ppoMFCs,
+  raftMFCs,
+  remaxMFCs,
+  rlooMFCs,
+  rwMFCs,
+  sftMFCs,
+  simpoMFCs,
+  type Workload,
+} from '@realhf/dataflow';
 
 import { type AlgorithmName, type PlanOptions } from './options.js';
 
@@ -26,12 +37,44 @@ interface Kind {
 }
 
 const logitsMask = false;
+const ppoRoles = { actor: 'actor', critic: 'critic', ref: 'ref', reward: 'rew' };
+/** An eta only makes the hook: its value plans nothing. */
+const refEmaEta = 0.001;
 const kinds: Readonly<Record<AlgorithmName, Kind>> = {
   ppo: {
     mfcs: (nSeqs) => ppoMFCs({ nSeqs, logitsMask }),
     datasetKeys: ['packed_prompts'],
-    roleKeys: { actor: 'actor', critic: 'critic', ref: 'ref', reward: 'rew' },
+    roleKeys: ppoRoles,
     scalarRoles: ['critic', 'reward'],
+  },
+  'ppo-ema': {
+    mfcs: (nSeqs) => ppoMFCs({ nSeqs, logitsMask, refEmaEta }),
+    datasetKeys: ['packed_prompts'],
+    roleKeys: ppoRoles,
+    scalarRoles: ['critic', 'reward'],
+  },
+  rloo: {
+    mfcs: (nSeqs) => rlooMFCs({ nSeqs, logitsMask }),
+    datasetKeys: ['packed_prompts'],
+    roleKeys: { actor: 'actor', ref: 'ref', reward: 'rew' },
+    scalarRoles: ['reward'],
+  },
+  remax: {
+    mfcs: (nSeqs) => remaxMFCs({ nSeqs, logitsMask }),
+    datasetKeys: ['packed_prompts'],
+    roleKeys: { actor: 'actor', reward: 'rew' },
+    scalarRoles: ['reward'],
+  },
+  raft: {
+    mfcs: (nSeqs) => raftMFCs({ nSeqs }),
+    datasetKeys: ['packed_prompts'],
+    roleKeys: { actor: 'actor', reward: 'rew' },
+    scalarRoles: ['reward'],
+  },
+  simpo: {
+    mfcs: (nSeqs) => simpoMFCs({ nSeqs }),
+    datasetKeys: ['packed_input_ids', 'prompt_lens'],
+    roleKeys: { actor: 'actor' },
   },
   grpo: {
     mfcs: (nSeqs) => grpoMFCs({ nSeqs, logitsMask }),
@@ -92,7 +135,7 @@ export function plannedAlgorithm(name: AlgorithmName, options: PlanOptions): Pla
   });
   const promptTokens = dataset.max_prompt_len ?? dataset.max_seqlen ?? 0;
   const pairs = dataset.max_pairs_per_prompt;
-  const n = ppo?.ppo_n_minibatches ?? 1;
+  const n = ppo?.ppo_n_minibatches ?? options.ppo_n_minibatches ?? 1;
   const trains = mfcs.filter((m) => m.interfaceType === 'train_step');
   return {
     mfcs,

@@ -10,19 +10,41 @@ import { genSchema } from '../options/schemas/gen.js';
 import { grpoSchema } from '../options/schemas/grpo.js';
 import { mfcSchema } from '../options/schemas/mfc.js';
 import { frozenModelSchema } from '../options/schemas/model.js';
+import { ppoEmaSchema } from '../options/schemas/ppo-ema.js';
 import { ppoSchema } from '../options/schemas/ppo.js';
+import { raftSchema } from '../options/schemas/raft.js';
+import { remaxSchema } from '../options/schemas/remax.js';
+import { rlooSchema } from '../options/schemas/rloo.js';
 import { rwSchema } from '../options/schemas/rw.js';
 import { sftSchema } from '../options/schemas/sft.js';
+import { simpoSchema } from '../options/schemas/simpo.js';
 
 const schemas: Readonly<Record<string, z.ZodObject>> = {
   ppo: ppoSchema,
+  'ppo-ema': ppoEmaSchema,
   grpo: grpoSchema,
+  rloo: rlooSchema,
+  remax: remaxSchema,
+  raft: raftSchema,
   dpo: dpoSchema,
+  simpo: simpoSchema,
   sft: sftSchema,
   rw: rwSchema,
   gen: genSchema,
 };
-export const algorithmNames = ['ppo', 'grpo', 'dpo', 'sft', 'rw', 'gen'] as const;
+export const algorithmNames = [
+  'ppo',
+  'ppo-ema',
+  'grpo',
+  'rloo',
+  'remax',
+  'raft',
+  'dpo',
+  'simpo',
+  'sft',
+  'rw',
+  'gen',
+] as const;
 export type AlgorithmName = (typeof algorithmNames)[number];
 
 /** Throws ConfigError. */
@@ -104,6 +126,7 @@ const view = z.object({
   }),
   ppo: z.object({ gen: newTokens, ppo_n_minibatches: z.number() }).optional(),
   gen: newTokens.optional(),
+  ppo_n_minibatches: z.number().optional(),
   group_size: z.number().optional(),
 });
 

@@ -119,7 +119,7 @@ describe('real plan', () => {
     expect(optimizer).toBe(parameters);
   });
 
-  it.each(['dpo', 'rw', 'gen', 'grpo'])('%s on every small cluster', async (name) => {
+  it.each(['dpo', 'rw', 'gen', 'grpo', 'remax', 'raft'])('%s on every small cluster', async (name) => {
     for (const [nodes, gpus] of [
       [1, 1],
       [1, 3],
@@ -134,7 +134,7 @@ describe('real plan', () => {
   it.each([
     ['ppo', 2, /the shape of 'actor' is unknown; set actor.path, actor.preset or preset/],
     ['ppo preset=lama-7b', 2, /no preset 'lama-7b'.*llama-7b/],
-    ['pppo preset=gpt2', 2, /no algorithm 'pppo'; there are ppo, grpo, dpo, sft, rw, gen/],
+    ['pppo preset=gpt2', 2, /no algorithm 'pppo'; there are ppo, ppo-ema, grpo, /],
     ['algorithm=ppo', 2, /real plan ppo key=value/],
     ['ppo preset=gpt2 n_gpus_per_node=8 allocation_mode=d2m2p1', 2, /4 devices, 1 × 8 gives 8/],
     [
