@@ -92,6 +92,11 @@ export interface GenerateOptions extends CallOptions {
 
 export interface Engine {
   readonly config: ModelConfig;
+  /**
+   * Sum or maximum over the data-parallel ranks, in place: statistics of a batch of which each rank has a part.
+   * Collective; does nothing on one rank, and an engine without it runs on one.
+   */
+  overData?(values: Float64Array, op: 'sum' | 'max'): Promise<void>;
   /** [Σ(L−1)] log-probs of the input's own tokens. */
   logProbs(
     input: SequenceSample,

@@ -31,6 +31,7 @@ describe.each([
   beforeAll(async () => {
     one = await runToEnd(start, cwd, words, 'one');
   }, 600_000);
+  // With one minibatch: more are cut from each data-parallel rank's part.
   it.each(words[0] === 'ppo' ? ['d1m4p1', 'd2m2p2'] : layouts)(
     '%s computes what one process computes',
     async (layout) => {

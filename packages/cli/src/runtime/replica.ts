@@ -93,6 +93,9 @@ export class Replica implements Engine {
     if (!this.trained) this.model.deallocate();
   }
 
+  async overData(values: Float64Array, op: 'sum' | 'max'): Promise<void> {
+    await this.inner.overData?.(values, op);
+  }
   logProbs(input: SequenceSample, options?: LogProbsOptions): Promise<Float32Array> {
     return this.engine().logProbs(input, options);
   }

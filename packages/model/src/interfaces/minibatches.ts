@@ -13,7 +13,10 @@ export async function trainMinibatches(
   call: InterfaceCall,
 ): Promise<Stats> {
   const parts: Stats[] = [];
-  const k = Math.min(nMinibatches, sample.bs);
+  // As many on every data-parallel rank, or they would wait for each other for ever.
+  const fewest = Float64Array.of(-sample.bs);
+  await model.engine.overData?.(fewest, 'max');
+  const k = Math.min(nMinibatches, -fewest[0]!);
   const minSize = Math.max(1, Math.min(call.nMbs ?? 1, Math.floor(sample.bs / k)));
   for (const mb of splitSample(sample, k, { key: 'packed_input_ids', minSize })) {
     parts.push(

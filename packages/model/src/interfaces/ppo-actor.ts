@@ -81,7 +81,7 @@ export class PpoActorInterface implements ModelInterface {
 
   async trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
     const o = this.options;
-    const prepared = this.memory.prepare(input);
+    const prepared = await this.memory.prepare(model.engine, input);
     const loss = ppoActorLoss({
       ...policyLossOptions(o, { klInLoss: o.use_kl_in_reward ? 0 : prepared.klCtl }),
       temperature: this.temperature,

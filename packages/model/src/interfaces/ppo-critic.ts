@@ -46,7 +46,7 @@ export class PpoCriticInterface implements ModelInterface {
 
   async trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
     const o = this.options;
-    const prepared = this.memory.prepare(input);
+    const prepared = await this.memory.prepare(model.engine, input);
     let { sample } = prepared;
     if (this.memory.norm) {
       const returns = Float32Array.from(this.memory.norm.normalize(prepared.returns));

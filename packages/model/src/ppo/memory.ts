@@ -2,11 +2,12 @@
  * What a PPO interface keeps between steps: KL coefficient and value statistics. Actor and critic hold a copy each and
  * are fed the same data, so the copies agree. A batch that is not finite throws before either has learned from it.
  */
-import { CheckpointError, type SequenceSample } from '@realhf/api';
+import { CheckpointError, type Engine, type SequenceSample } from '@realhf/api';
 import { z } from 'zod';
 
 import { KlController } from './kl-controller.js';
 import type { PpoOptions } from './options.js';
+import { overRanks } from './over-ranks.js';
 import { preparePpo, type PreparedPpo } from './prepare.js';
 import { ValueNorm } from './value-norm.js';
 
@@ -37,12 +38,19 @@ export class PpoMemory {
         })
       : undefined;
   }
-  /** Once per batch: denormalises with the old statistics, then learns from the returns and the measured KL. */
-  prepare(input: SequenceSample): PreparedPpo & { readonly klCtl: number } {
+  /**
+   * Once per batch: denormalises with the old statistics, then learns from the returns and the measured KL. Every
+   * data-parallel rank of `engine` calls it with its part; statistics are those of the whole batch.
+   */
+  async prepare(
+    engine: Pick<Engine, 'overData'>,
+    input: SequenceSample,
+  ): Promise<PreparedPpo & { readonly klCtl: number }> {
     const klCtl = this.kl.value;
-    const prepared = preparePpo(input, this.options, klCtl, this.norm);
-    this.norm?.update(prepared.returns, prepared.mask);
-    this.kl.update(prepared.klPerSequence, input.bs);
+    const own = preparePpo(input, this.options, klCtl, this.norm);
+    const { prepared, returns, nSeqs } = await overRanks(engine, own, this.options.adv_norm);
+    this.norm?.add(returns);
+    this.kl.update(prepared.klPerSequence, nSeqs);
     return { ...prepared, klCtl };
   }
   state(): PpoState {

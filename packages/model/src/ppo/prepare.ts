@@ -29,6 +29,8 @@ export interface PreparedPpo {
   readonly policyMask: Uint8Array;
   /** [Σ(L−1)], denormalised. */
   readonly returns: Float64Array;
+  /** [Σ(L−1)], before normalisation. */
+  readonly advantages: Float64Array;
   /** Means; `task_reward` of scores as they came, clipped or not, `kl_reward`, `kl`, `advantage` (before normalisation), `returns`, `denormalized_values` per answer token. */
   readonly stats: Readonly<Record<string, number>>;
   /** Mean over sequences of the summed log-ratio to the reference, in nats. */
@@ -106,6 +108,7 @@ export function preparePpo(
     mask,
     policyMask,
     returns,
+    advantages,
     klPerSequence: mean(kls),
     stats: {
       task_reward: mean(scores),
@@ -127,15 +130,23 @@ function dropLast(values: ArrayLike<number>, cu: Int32Array): Float64Array {
   return Float64Array.from(out);
 }
 
-/** (A − μ) / (σ + 1e-5) over masked-in entries, biased variance; 0 elsewhere. */
-export function normalizeMasked(x: Float64Array, mask: Uint8Array): Float64Array {
+/** (A − μ) / (σ + 1e-5) over masked-in entries, biased variance unless both are given; 0 elsewhere. */
+export function normalizeMasked(
+  x: Float64Array,
+  mask: Uint8Array,
+  whole?: { readonly mu: number; readonly deviation: number },
+): Float64Array {
   const n = count(mask);
   if (n === 0) return new Float64Array(x.length);
+  const { mu, deviation } = whole ?? spreadOf(x, mask, n);
+  return x.map((v, i) => (mask[i] ? (v - mu) / (deviation + 1e-5) : 0));
+}
+
+function spreadOf(x: Float64Array, mask: Uint8Array, n: number) {
   let sum = 0;
   for (let i = 0; i < x.length; i++) if (mask[i]) sum += x[i]!;
   const mu = sum / n;
   let squares = 0;
   for (let i = 0; i < x.length; i++) if (mask[i]) squares += (x[i]! - mu) ** 2;
-  const std = Math.sqrt(squares / n);
-  return x.map((v, i) => (mask[i] ? (v - mu) / (std + 1e-5) : 0));
+  return { mu, deviation: Math.sqrt(squares / n) };
 }

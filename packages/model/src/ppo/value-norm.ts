@@ -35,6 +35,11 @@ export class ValueNorm {
       sum += values[i]!;
       squares += values[i]! ** 2;
     }
+    this.add({ n, sum, squares });
+  }
+
+  /** Adds `n` values by their sum and their sum of squares. Nothing happens when there are none. */
+  add({ n, sum, squares }: { n: number; sum: number; squares: number }): void {
     if (n === 0) return;
     const { beta, type } = this.options;
     const s = this.state;
