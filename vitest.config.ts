@@ -24,7 +24,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'fast',
-          include: ['packages/*/src/**/*.test.ts', 'tools/src/**/*.test.ts'],
+          include: ['packages/{*,comm/nccl}/src/**/*.test.ts', 'tools/src/**/*.test.ts'],
           exclude: ['**/*.slow.test.ts', '**/*.full.test.ts'],
           testTimeout: 60_000,
         },
@@ -33,7 +33,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'slow',
-          include: ['packages/*/src/**/*.slow.test.ts', 'tools/src/**/*.slow.test.ts'],
+          include: ['packages/{*,comm/nccl}/src/**/*.slow.test.ts', 'tools/src/**/*.slow.test.ts'],
           testTimeout: 600_000,
         },
       },
@@ -42,7 +42,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'full',
-          include: ['packages/*/src/**/*.full.test.ts', 'tools/src/**/*.full.test.ts'],
+          include: ['packages/{*,comm/nccl}/src/**/*.full.test.ts', 'tools/src/**/*.full.test.ts'],
           testTimeout: 3_600_000,
         },
       },

@@ -31,6 +31,15 @@ typedef struct Instance {
   PFN_vkGetInstanceProcAddr gipa;
   int share;
   char select[96];
+  /* Asked for once, while the instance is made: later some loaders answer with the top of the chain. */
+  PFN_vkDestroyInstance destroy;
+  PFN_vkEnumeratePhysicalDevices enumerate;
+  PFN_vkEnumeratePhysicalDeviceGroups groups, groups_khr;
+  PFN_vkEnumerateDeviceExtensionProperties extensions;
+  PFN_vkGetPhysicalDeviceProperties properties;
+  PFN_vkGetPhysicalDeviceProperties2 properties2;
+  PFN_vkGetPhysicalDeviceMemoryProperties memory_properties;
+  PFN_vkGetPhysicalDeviceExternalBufferProperties external_buffers;
 } Instance;
 
 typedef struct Device {
@@ -128,8 +137,7 @@ static const VkBaseInStructure *in_chain(const void *chain, VkStructureType type
 /* ---- which physical devices are seen ------------------------------------------------------------------- */
 
 static int has_extension(Instance *in, VkPhysicalDevice pd, const char *name) {
-  PFN_vkEnumerateDeviceExtensionProperties f = (PFN_vkEnumerateDeviceExtensionProperties)in->gipa(
-      in->handle, "vkEnumerateDeviceExtensionProperties");
+  PFN_vkEnumerateDeviceExtensionProperties f = in->extensions;
   uint32_t n = 0;
   if (!f || f(pd, NULL, &n, NULL) != VK_SUCCESS || n == 0) return 0;
   VkExtensionProperties *all = calloc(n, sizeof *all);
@@ -140,21 +148,12 @@ static int has_extension(Instance *in, VkPhysicalDevice pd, const char *name) {
   return found;
 }
 
-static PFN_vkGetPhysicalDeviceProperties2 properties2(Instance *in) {
-  PFN_vkVoidFunction f = in->gipa(in->handle, "vkGetPhysicalDeviceProperties2");
-  if (!f) f = in->gipa(in->handle, "vkGetPhysicalDeviceProperties2KHR");
-  return (PFN_vkGetPhysicalDeviceProperties2)f;
-}
-
 static void describe(Instance *in, VkPhysicalDevice pd, RealhfDevice *out) {
   memset(out, 0, sizeof *out);
   for (int i = 0; i < 4; i++) out->pci[i] = -1;
-  PFN_vkGetPhysicalDeviceProperties2 f = properties2(in);
-  if (!f) {
-    PFN_vkGetPhysicalDeviceProperties g =
-        (PFN_vkGetPhysicalDeviceProperties)in->gipa(in->handle, "vkGetPhysicalDeviceProperties");
+  if (!in->properties2) {
     VkPhysicalDeviceProperties p;
-    g(pd, &p);
+    in->properties(pd, &p);
     snprintf(out->name, sizeof out->name, "%s", p.deviceName);
     out->vendor = p.vendorID;
     out->type = p.deviceType;
@@ -172,7 +171,7 @@ static void describe(Instance *in, VkPhysicalDevice pd, RealhfDevice *out) {
     pci.pNext = id.pNext;
     id.pNext = &pci;
   }
-  f(pd, &p);
+  in->properties2(pd, &p);
   snprintf(out->name, sizeof out->name, "%s", p.properties.deviceName);
   snprintf(out->driver_info, sizeof out->driver_info, "%s", driver.driverInfo);
   out->vendor = p.properties.vendorID;
@@ -208,8 +207,7 @@ static int selected(const char *select, uint32_t index, const RealhfDevice *d) {
 
 /* All devices of the instance and which are shown; the caller frees. NULL and *n = 0 when there are none. */
 static VkPhysicalDevice *shown_devices(Instance *in, uint32_t *n, VkResult *result) {
-  PFN_vkEnumeratePhysicalDevices f =
-      (PFN_vkEnumeratePhysicalDevices)in->gipa(in->handle, "vkEnumeratePhysicalDevices");
+  PFN_vkEnumeratePhysicalDevices f = in->enumerate;
   *n = 0;
   uint32_t count = 0;
   *result = f(in->handle, &count, NULL);
@@ -261,11 +259,9 @@ static VKAPI_ATTR VkResult VKAPI_CALL EnumeratePhysicalDevices(VkInstance instan
   return r;
 }
 
-static VkResult groups(VkInstance instance, const char *name, uint32_t *count,
+static VkResult groups(Instance *in, PFN_vkEnumeratePhysicalDeviceGroups f, uint32_t *count,
                        VkPhysicalDeviceGroupProperties *out) {
-  Instance *in = instance_of(KEY(instance));
-  PFN_vkEnumeratePhysicalDeviceGroups f = (PFN_vkEnumeratePhysicalDeviceGroups)in->gipa(in->handle, name);
-  if (!f) return VK_ERROR_INITIALIZATION_FAILED;
+  VkInstance instance = in->handle;
   if (!in->select[0]) return f(instance, count, out);
   uint32_t n, m = 0, kept = 0;
   VkResult r;
@@ -303,10 +299,12 @@ static VkResult groups(VkInstance instance, const char *name, uint32_t *count,
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL EnumerateGroups(VkInstance i, uint32_t *n, VkPhysicalDeviceGroupProperties *p) {
-  return groups(i, "vkEnumeratePhysicalDeviceGroups", n, p);
+  Instance *in = instance_of(KEY(i));
+  return groups(in, in->groups, n, p);
 }
 static VKAPI_ATTR VkResult VKAPI_CALL EnumerateGroupsKHR(VkInstance i, uint32_t *n, VkPhysicalDeviceGroupProperties *p) {
-  return groups(i, "vkEnumeratePhysicalDeviceGroupsKHR", n, p);
+  Instance *in = instance_of(KEY(i));
+  return groups(in, in->groups_khr, n, p);
 }
 
 /* ---- instances and devices --------------------------------------------------------------------------------- */
@@ -330,6 +328,22 @@ static VKAPI_ATTR VkResult VKAPI_CALL CreateInstance(const VkInstanceCreateInfo 
   in->key = KEY(*out);
   in->handle = *out;
   in->gipa = gipa;
+#define NEXT(field, type, name) in->field = (type)gipa(*out, name)
+  NEXT(destroy, PFN_vkDestroyInstance, "vkDestroyInstance");
+  NEXT(enumerate, PFN_vkEnumeratePhysicalDevices, "vkEnumeratePhysicalDevices");
+  NEXT(groups, PFN_vkEnumeratePhysicalDeviceGroups, "vkEnumeratePhysicalDeviceGroups");
+  NEXT(groups_khr, PFN_vkEnumeratePhysicalDeviceGroups, "vkEnumeratePhysicalDeviceGroupsKHR");
+  NEXT(extensions, PFN_vkEnumerateDeviceExtensionProperties, "vkEnumerateDeviceExtensionProperties");
+  NEXT(properties, PFN_vkGetPhysicalDeviceProperties, "vkGetPhysicalDeviceProperties");
+  NEXT(properties2, PFN_vkGetPhysicalDeviceProperties2, "vkGetPhysicalDeviceProperties2");
+  if (!in->properties2)
+    NEXT(properties2, PFN_vkGetPhysicalDeviceProperties2, "vkGetPhysicalDeviceProperties2KHR");
+  NEXT(memory_properties, PFN_vkGetPhysicalDeviceMemoryProperties, "vkGetPhysicalDeviceMemoryProperties");
+  NEXT(external_buffers, PFN_vkGetPhysicalDeviceExternalBufferProperties, "vkGetPhysicalDeviceExternalBufferProperties");
+  if (!in->external_buffers)
+    NEXT(external_buffers, PFN_vkGetPhysicalDeviceExternalBufferProperties,
+         "vkGetPhysicalDeviceExternalBufferPropertiesKHR");
+#undef NEXT
   in->share = share && !strcmp(share, "1");
   if (select) snprintf(in->select, sizeof in->select, "%s", select);
   LOCK();
@@ -349,22 +363,20 @@ static VKAPI_ATTR void VKAPI_CALL DestroyInstance(VkInstance instance, const VkA
   if (in) *p = in->next;
   UNLOCK();
   if (!in) return;
-  ((PFN_vkDestroyInstance)in->gipa(instance, "vkDestroyInstance"))(instance, a);
+  in->destroy(instance, a);
   free(in);
 }
 
 /* Whether storage buffers of this device can be exported without a dedicated allocation. */
 static int can_export(Instance *in, VkPhysicalDevice pd) {
   if (!has_extension(in, pd, "VK_KHR_external_memory_fd")) return 0;
-  PFN_vkVoidFunction f = in->gipa(in->handle, "vkGetPhysicalDeviceExternalBufferProperties");
-  if (!f) f = in->gipa(in->handle, "vkGetPhysicalDeviceExternalBufferPropertiesKHR");
-  if (!f) return 0;
+  if (!in->external_buffers) return 0;
   VkPhysicalDeviceExternalBufferInfo ask = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_BUFFER_INFO,
       .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
       .handleType = FD};
   VkExternalBufferProperties got = {.sType = VK_STRUCTURE_TYPE_EXTERNAL_BUFFER_PROPERTIES};
-  ((PFN_vkGetPhysicalDeviceExternalBufferProperties)f)(pd, &ask, &got);
+  in->external_buffers(pd, &ask, &got);
   VkExternalMemoryFeatureFlags features = got.externalMemoryProperties.externalMemoryFeatures;
   return (features & VK_EXTERNAL_MEMORY_FEATURE_EXPORTABLE_BIT) &&
          !(features & VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT);
@@ -427,7 +439,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL CreateDevice(VkPhysicalDevice pd, const Vk
   describe(in, pd, &what);
   memcpy(d->uuid, what.uuid, 16);
   VkPhysicalDeviceMemoryProperties types;
-  ((PFN_vkGetPhysicalDeviceMemoryProperties)in->gipa(in->handle, "vkGetPhysicalDeviceMemoryProperties"))(pd, &types);
+  in->memory_properties(pd, &types);
   for (uint32_t i = 0; i < types.memoryTypeCount; i++)
     if (types.memoryTypes[i].propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) d->local_types |= 1u << i;
   LOCK();
@@ -719,13 +731,11 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL GetInstanceProcAddr(VkInstance i
   HOOK("vkEnumeratePhysicalDevices", EnumeratePhysicalDevices);
   HOOK("vkCreateDevice", CreateDevice);
   Instance *in = instance ? instance_of(KEY(instance)) : NULL;
-  PFN_vkVoidFunction next = in ? in->gipa(instance, name) : NULL;
-  if (next) {
-    HOOK("vkEnumeratePhysicalDeviceGroups", EnumerateGroups);
-    HOOK("vkEnumeratePhysicalDeviceGroupsKHR", EnumerateGroupsKHR);
-  }
+  if (in && in->groups) HOOK("vkEnumeratePhysicalDeviceGroups", EnumerateGroups);
+  if (in && in->groups_khr) HOOK("vkEnumeratePhysicalDeviceGroupsKHR", EnumerateGroupsKHR);
   PFN_vkVoidFunction hook = device_hook(name);
-  return hook ? hook : next;
+  if (hook) return hook;
+  return in ? in->gipa(instance, name) : NULL;
 }
 
 EXPORT VKAPI_ATTR VkResult VKAPI_CALL vkNegotiateLoaderLayerInterfaceVersion(VkNegotiateLayerInterface *v) {
