@@ -24,7 +24,8 @@ export interface ParamSpec {
   readonly layer: number;
   /** false for biases and norms. */
   readonly decay: boolean;
-  readonly init: 'normal' | 'residual' | 'zeros' | 'ones';
+  /** kaiming: uniform within ±1/√columns (torch's default of a Linear). */
+  readonly init: 'normal' | 'residual' | 'zeros' | 'ones' | 'kaiming';
 }
 
 /** A run of a rank's storage that comes from the logical flat space. Lengths and offsets in elements. */

@@ -42,6 +42,9 @@ export type {
   TokenEvent,
 } from './generation/request.js';
 export type { Generation } from './generation/running-sequence.js';
+export { loraScale, loraTargets, type LoraConfig, type LoraTarget } from './lora/config.js';
+export { mergedParams } from './lora/merge.js';
+export { loraSpecs } from './lora/specs.js';
 export { ReaLModel, type ReaLModelOptions } from './real-model.js';
 export { causalRanges, positionsOf } from './transformer/batch.js';
 export { ropeFrequencies, ropeTable } from './transformer/rope-table.js';

@@ -24,6 +24,8 @@ import {
 
 import { generate } from './generation/generate.js';
 import { generatePipelined } from './generation/pipelined.js';
+import type { LoraConfig } from './lora/config.js';
+import { loraSpecs } from './lora/specs.js';
 import { initStd, initValues } from './params/init.js';
 import { heldRanges, localRuns, type ElementRange } from './params/local-runs.js';
 import { segmentElements } from './params/replica-maps.js';
@@ -47,6 +49,11 @@ export interface ReaLModelOptions {
   readonly logitsBytes?: number;
   /** Parameters have memory from the start; else allocate() gives it. Default true. */
   readonly allocate?: boolean;
+  /**
+   * A low-rank adapter on the weights of a model of the same config and rank, which are shared and frozen: the parameters
+   * of this one are the adapter's alone. `base` stays what it is, the model without the adapter, and must outlive this one.
+   */
+  readonly adapter?: { readonly base: ReaLModel; readonly lora: LoraConfig };
 }
 
 const alone: ParallelGroups = { coordinates: { pp: 0, dp: 0, tp: 0 }, tpSize: 1, ppSize: 1 };
@@ -61,6 +68,8 @@ export class ReaLModel implements Stage {
   readonly shard: Shard;
   readonly blocks: readonly Block[];
   readonly logitsBytes: number;
+  /** The model whose weights an adapter shares, and the adapter's shape. */
+  readonly adapter: ReaLModelOptions['adapter'];
   private segments: readonly Tensor[] = [];
   private byParam: Map<string, ShardInterval[]> | undefined;
   private grads: readonly Tensor[] | undefined;
@@ -74,22 +83,27 @@ export class ReaLModel implements Stage {
     this.groups = groups;
     this.checkpointing = options.gradientCheckpointing ?? false;
     this.logitsBytes = Math.min(options.logitsBytes ?? 64 * 2 ** 20, ops.maxTensorBytes);
-    this.specs = paramSpecs(config);
+    this.adapter = options.adapter;
+    const lora = options.adapter?.lora;
+    this.specs = lora ? loraSpecs(config, lora) : paramSpecs(config);
     const { map, locals } = shardMap(
       config,
       {
         tp: { rank: groups.coordinates.tp, size: groups.tpSize },
         pp: { rank: groups.coordinates.pp, size: groups.ppSize },
       },
-      { maxSegmentElements: segmentElements(ops.maxTensorBytes, this.dpSize) },
+      {
+        maxSegmentElements: segmentElements(ops.maxTensorBytes, this.dpSize),
+        specs: this.specs,
+      },
     );
     this.locals = locals;
     this.shardMap = map;
-    this.shard = new Shard(config, ops, groups);
+    this.shard = new Shard(config, ops, groups, lora);
     if (options.allocate ?? true) this.allocate();
-    const table = ropeTable(config);
-    if (table) this.cosSin = ops.fromHost(table, [config.maxPositions, config.headDim]);
-    const layers = [...new Set(locals.map((p) => p.spec.layer))]
+    this.cosSin = options.adapter ? options.adapter.base.cosSin : rotations(config, ops);
+    const held = options.adapter?.base.locals ?? locals;
+    const layers = [...new Set(held.map((p) => p.spec.layer))]
       .filter((l) => l >= 1 && l <= config.nLayers)
       .sort((a, b) => a - b);
     this.blocks = layers.map((l) => new Block(this.shard, l, this.cosSin));
@@ -104,6 +118,8 @@ export class ReaLModel implements Stage {
   allocate(): void {
     if (this.segments.length > 0) return;
     this.segments = this.shardMap.segmentSizes.map((n) => this.ops.zeros([this.padded(n)]));
+    const { base } = this.adapter ?? {};
+    if (base) this.shard.bind(base.locals, base.params, 'weights');
     this.shard.bind(this.locals, this.segments, 'weights');
   }
 
@@ -257,6 +273,12 @@ export class ReaLModel implements Stage {
 
   free(): void {
     this.deallocate();
-    if (this.cosSin) this.ops.free(this.cosSin);
+    this.shard.adapter?.free();
+    if (this.cosSin && !this.adapter) this.ops.free(this.cosSin);
   }
+}
+
+function rotations(config: ModelConfig, ops: Ops): Tensor | undefined {
+  const table = ropeTable(config);
+  return table && ops.fromHost(table, [config.maxPositions, config.headDim]);
 }

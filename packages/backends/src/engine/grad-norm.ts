@@ -53,7 +53,8 @@ function tensorRuns(network: Network): NormRun[] {
     if (tpSize === 1) return [run(1)];
     if (held.get(spec.name) === spec.size) return [run(1 / tpSize)];
     const { nHeads, nKvHeads, headDim } = network.config;
-    if (nKvHeads % tpSize === 0 || !/\.attn\.qkv\.(weight|bias)$/.test(spec.name)) return [run(1)];
+    if (nKvHeads % tpSize === 0 || !/\.attn\.qkv\.(weight|bias|lora_b)$/.test(spec.name))
+      return [run(1)];
     // q is this rank's own; k and v are shared where there are fewer kv heads than ranks.
     const q = (nHeads / tpSize) * headDim * (shape[1] ?? 1);
     return [run(1, 0, q), run(nKvHeads / tpSize, q)];

@@ -14,7 +14,7 @@ function mix(x: number): number {
 
 /**
  * Values of the elements begin ≤ i < end of the flat space, which must lie in `spec`. `seed` is a whole number
- * below 2^53; `std` is the standard deviation of this parameter (unused for zeros and ones).
+ * below 2^53; `std` is the standard deviation of this parameter (of the normal ones).
  */
 export function initValues(
   spec: ParamSpec,
@@ -27,6 +27,14 @@ export function initValues(
   if (spec.init === 'zeros') return out;
   if (spec.init === 'ones') return out.fill(1);
   const key = mix(mix(seed >>> 0) ^ Math.floor(seed / 2 ** 32));
+  if (spec.init === 'kaiming') {
+    const bound = 1 / Math.sqrt(spec.shape[1] ?? 1);
+    for (let i = begin; i < end; i++) {
+      const h = mix(mix(key ^ (i >>> 0)) + Math.floor(i / 2 ** 32));
+      out[i - begin] = bound * ((mix(h ^ 0xc2b2ae35) + 0.5) / 2 ** 31 - 1);
+    }
+    return out;
+  }
   let i = begin;
   while (i < end) {
     const pair = Math.floor(i / 2);

@@ -2,7 +2,7 @@
  * What all ranks of a replica hold, in the form of strided intervals (ReaLModel.shardMap says the same row by row): what a
  * reallocation is planned from, on any rank and without a model. Data-parallel ranks share one object.
  */
-import { ConfigError, type ModelConfig, type Parallelism } from '@realhf/api';
+import { ConfigError, type ModelConfig, type Parallelism, type ParamSpec } from '@realhf/api';
 import type { StridedInterval, StridedMap } from '@realhf/comm';
 import { paramAlignment, placeParams, type PlacedParam } from './shard-map.js';
 import { paramSpecs } from './specs.js';
@@ -14,14 +14,18 @@ export function segmentElements(maxTensorBytes: number, dpSize: number): number 
   return most - (most % unit);
 }
 
-/** By rank of the layout (pp, dp, tp). `maxTensorBytes` is that of the ranks' Ops. Throws ConfigError if the model can't be cut so. */
+/** By rank of the layout (pp, dp, tp). `maxTensorBytes` is that of the ranks' Ops; `specs` are the model's or an adapter's. Throws ConfigError if the model can't be cut so. */
 export function replicaMaps(
   config: ModelConfig,
   parallel: Parallelism,
   maxTensorBytes: number,
+  specs?: readonly ParamSpec[],
 ): StridedMap[] {
   const { pipelineParallelSize: pp, dataParallelSize: dp, tensorParallelSize: tp } = parallel;
-  const options = { maxSegmentElements: segmentElements(maxTensorBytes, dp) };
+  const options = {
+    maxSegmentElements: segmentElements(maxTensorBytes, dp),
+    ...(specs ? { specs } : {}),
+  };
   const numbers = (n: number) => Array.from({ length: n }, (_, i) => i);
   return numbers(pp).flatMap((stage) => {
     const maps = numbers(tp).map((rank): StridedMap => {

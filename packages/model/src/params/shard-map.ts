@@ -22,6 +22,8 @@ export const paramAlignment = 64;
 export interface ShardMapOptions {
   /** Elements; default 2^28 (1 GiB of f32). */
   readonly maxSegmentElements?: number;
+  /** Default: the model's parameters; or those of an adapter. */
+  readonly specs?: readonly ParamSpec[];
 }
 
 /** What one rank holds: all of the space when tp and pp are 1. Throws ConfigError if the model can't be cut so. */
@@ -57,14 +59,14 @@ export interface PlacedParam {
 export function placeParams(
   config: ModelConfig,
   { tp, pp }: { tp: Part; pp: Part },
-  { maxSegmentElements = 2 ** 28 }: ShardMapOptions = {},
+  { maxSegmentElements = 2 ** 28, specs }: ShardMapOptions = {},
 ): { placed: PlacedParam[]; segmentSizes: number[] } {
   const capacity = roundDown(maxSegmentElements);
   const segmentSizes: number[] = [];
   const placed: PlacedParam[] = [];
   let used = capacity;
 
-  for (const spec of stageSpecs(config, pp)) {
+  for (const spec of stageSpecs(config, pp, specs)) {
     const slice = shardRule(config, spec, tp);
     const size = slice.shape.reduce((a, b) => a * b, 1);
     if (size > capacity)
@@ -84,9 +86,12 @@ export function placeParams(
 }
 
 /** The parameters of one pipeline stage, in the order of the flat space. Throws ConfigError. */
-export function stageSpecs(config: ModelConfig, pp: Part): ParamSpec[] {
+export function stageSpecs(
+  config: ModelConfig,
+  pp: Part,
+  specs: readonly ParamSpec[] = paramSpecs(config),
+): ParamSpec[] {
   checkPart('pipeline parallel', pp);
-  const specs = paramSpecs(config);
   const [begin, end] = stageLayers(config, pp.size)[pp.rank]!;
   const needsWte = !hasOwnHead(config) && pp.rank === pp.size - 1;
   return specs.filter(

@@ -90,21 +90,25 @@ export function shardRule(config: ModelConfig, spec: ParamSpec, tp: Part): Param
   const name = spec.name.slice(spec.name.indexOf('.') + 1);
   switch (name) {
     case 'attn.qkv.weight':
-    case 'attn.qkv.bias': {
+    case 'attn.qkv.bias':
+    case 'attn.qkv.lora_b': {
       const k = config.nHeads * d;
       const v = k + config.nKvHeads * d;
       rows = [scale(heads.q, d), scale(heads.kv, d, k), scale(heads.kv, d, v)];
       break;
     }
     case 'attn.o.weight':
+    case 'attn.o.lora_a':
       columns = scale(heads.q, d);
       break;
     case 'mlp.gate_up.weight':
     case 'mlp.gate_up.bias':
+    case 'mlp.gate_up.lora_b':
       rows = [cut(inter, tp), cut(inter, tp, inter)];
       break;
     case 'mlp.fc.weight':
     case 'mlp.fc.bias':
+    case 'mlp.fc.lora_b':
       rows = [cut(height, tp)];
       break;
     case 'wte.weight':
@@ -117,6 +121,7 @@ export function shardRule(config: ModelConfig, spec: ParamSpec, tp: Part): Param
       rows = Array.from({ length: height / inter }, (_, part) => cut(inter, tp, part * inter));
       break;
     case 'mlp.down.weight':
+    case 'mlp.down.lora_a':
     case 'mlp.experts_down.weight':
       columns = cut(inter, tp);
       break;

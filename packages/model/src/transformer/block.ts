@@ -378,14 +378,14 @@ export class Block {
 
   private normBackward(part: string, x: Tensor, stats: Tensor, dOut: Tensor, dx: Tensor): void {
     const bias = this.shard.has(this.name(`${part}.bias`))
-      ? { dBias: this.shard.g(this.name(`${part}.bias`)) }
+      ? { dBias: this.shard.vectorGrad(this.name(`${part}.bias`)) }
       : {};
     this.ops.normBackward({
       ...this.normArgs(part, x),
       stats,
       dOut,
       dx,
-      dWeight: this.shard.g(this.name(`${part}.weight`)),
+      dWeight: this.shard.vectorGrad(this.name(`${part}.weight`)),
       ...bias,
       accumulate: true,
     });

@@ -44,6 +44,7 @@ function dropout(shard: Shard, training: Training | undefined) {
 /** dx [rows, hidden] of this rank's rows; it is overwritten. */
 export async function embedBackward(shard: Shard, batch: BatchTensors, dx: Tensor): Promise<void> {
   const { ops } = shard;
+  if (!shard.trains('0.wte.weight')) return;
   dropout(shard, batch.training)?.(dx, dx);
   const work = new Arena(ops);
   const all = await shard.allTokens(work, dx, batch.t);

@@ -25,13 +25,13 @@ export function finalNormBackward(
   dx: Tensor,
 ): void {
   const name = finalNormName(shard.config.nLayers);
-  const bias = shard.has(`${name}.bias`) ? { dBias: shard.g(`${name}.bias`) } : {};
+  const bias = shard.has(`${name}.bias`) ? { dBias: shard.vectorGrad(`${name}.bias`) } : {};
   shard.ops.normBackward({
     ...args(shard, x),
     stats,
     dOut,
     dx,
-    dWeight: shard.g(`${name}.weight`),
+    dWeight: shard.vectorGrad(`${name}.weight`),
     ...bias,
   });
 }

@@ -17,20 +17,26 @@ async function syncReplicated(model: Stage): Promise<void> {
   const { shard } = model;
   const ofHeads = /\.attn\.[qk]_norm\.weight$/;
   const ofTokens = /\.(ln|ln_f|wpe)\.(weight|bias)$/;
+  // Adapters: A of a layer cut by rows saw this rank's rows, B of one cut by columns its part of x·Aᵀ.
+  const ofAdapters = /\.(attn\.qkv|mlp\.gate_up|mlp\.fc)\.lora_a$|\.(attn\.o|mlp\.down)\.lora_b$/;
   for (const { spec } of model.locals)
-    if (ofHeads.test(spec.name) || (shard.splitsTokens && ofTokens.test(spec.name)))
+    if (
+      ofHeads.test(spec.name) ||
+      ofAdapters.test(spec.name) ||
+      (shard.splitsTokens && ofTokens.test(spec.name))
+    )
       await shard.allReduce(shard.g(spec.name));
 }
 
 async function syncSharedKv(model: Stage): Promise<void> {
   const { ops, shard } = model;
-  const { nKvHeads, headDim, hiddenDim } = model.config;
+  const { nKvHeads, headDim } = model.config;
   if (!shard.tp || nKvHeads % shard.tp.size === 0) return;
   const { heads } = shard;
   for (const { spec } of model.locals.filter((p) =>
-    /\.attn\.qkv\.(weight|bias)$/.test(p.spec.name),
+    /\.attn\.qkv\.(weight|bias|lora_b)$/.test(p.spec.name),
   )) {
-    const head = headDim * (spec.name.endsWith('bias') ? 1 : hiddenDim);
+    const head = headDim * (spec.shape[1] ?? 1);
     const grad = shard.g(spec.name);
     // All kv heads of the model, k then v, zeros where this rank has none.
     const all = ops.zeros([2 * nKvHeads * head]);
@@ -51,7 +57,7 @@ async function syncTiedEmbedding(model: Stage): Promise<void> {
   const { tiedEmbedding, isCritic } = model.config;
   if (ppSize === 1 || !tiedEmbedding || isCritic) return;
   const { isFirstStage, isLastStage } = model.shard;
-  if (!isFirstStage && !isLastStage) return;
+  if ((!isFirstStage && !isLastStage) || !model.shard.trains('0.wte.weight')) return;
   const { ops, shard } = model;
   const grad = shard.g('0.wte.weight');
   const theirs = ops.empty(grad.shape);

@@ -93,7 +93,7 @@ export function normHeadsBackward(
       dOut: dOut[part],
       // The normed heads have done their work.
       dx,
-      dWeight: shard.g(weightName(layer, part)),
+      dWeight: shard.vectorGrad(weightName(layer, part)),
     });
     ops.scatterRows({
       src: { tensor: dx, offset: 0, stride: config.headDim },

@@ -41,13 +41,7 @@ export async function criticHead(shard: Shard, arena: Arena, hidden: Tensor): Pr
     backward: async ({ dValues }, dHidden) => {
       const dv = arena.fromHost(dValues ?? new Float32Array(t), [t, 1]);
       ops.matmul({ a: dv, b: w, out: dHidden });
-      ops.matmul({
-        a: dv,
-        b: hidden,
-        out: shard.g(headName(shard)),
-        transA: true,
-        accumulate: true,
-      });
+      shard.weightGrad(headName(shard), dv, hidden);
       await Promise.resolve();
     },
   };
@@ -176,13 +170,7 @@ export async function actorHead(
       });
       const x = ops.view(picked, begin * h, [count, h]);
       ops.matmul({ a: logits, b: w, out: ops.view(dPicked, begin * h, [count, h]) });
-      ops.matmul({
-        a: logits,
-        b: x,
-        out: shard.g(headName(shard)),
-        transA: true,
-        accumulate: true,
-      });
+      shard.weightGrad(headName(shard), logits, x);
       work.release();
     }
     const dRows = ops.view(dPicked, 0, [n, h]);

@@ -193,12 +193,15 @@ export class Moe {
 
     const dAct = work.empty(saved.act.shape);
     ops.groupedMatmul({ kind: 'input', a: dRows, b: shard.w(down), out: dAct, offsets });
-    ops.groupedMatmul({ kind: 'weight', a: dRows, b: saved.act, out: shard.g(down), offsets });
+    if (shard.trains(down))
+      ops.groupedMatmul({ kind: 'weight', a: dRows, b: saved.act, out: shard.g(down), offsets });
     ops.gatedActivationBackward(activation, saved.pre, dAct, saved.pre);
     work.drop(dAct);
-    const copies = work.empty([n * topK, hiddenDim]);
-    ops.gatherRows(input, saved.tokenOf, copies);
-    ops.groupedMatmul({ kind: 'weight', a: saved.pre, b: copies, out: shard.g(gateUp), offsets });
+    if (shard.trains(gateUp)) {
+      const copies = work.empty([n * topK, hiddenDim]);
+      ops.gatherRows(input, saved.tokenOf, copies);
+      ops.groupedMatmul({ kind: 'weight', a: saved.pre, b: copies, out: shard.g(gateUp), offsets });
+    }
     ops.groupedMatmul({ kind: 'input', a: saved.pre, b: shard.w(gateUp), out: dRows, offsets });
     ops.moeCombine({ rows: dRows, rowOf, out: dInput });
     this.routerBackward(work, saved, input, dWeights, dInput, training);
@@ -229,7 +232,7 @@ export class Moe {
       dLogits,
     });
     const router = this.name('router');
-    ops.matmul({ a: dLogits, b: jittered, out: shard.g(router), transA: true, accumulate: true });
+    shard.weightGrad(router, dLogits, jittered);
     // Parts are summed over the ranks after this; all of them have all of this one.
     if (!shard.isFirstTp) return;
     const jitter = this.jitter(training, n);

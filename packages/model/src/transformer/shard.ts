@@ -12,6 +12,9 @@ import {
 } from '@realhf/api';
 import { tensorGroup } from '@realhf/comm';
 
+import { Adapter } from '../lora/adapter.js';
+import type { LoraConfig } from '../lora/config.js';
+
 export interface LocalHeads {
   readonly nHeads: number;
   readonly nKvHeads: number;
@@ -39,16 +42,30 @@ export class Shard {
   /** Undefined where this rank is alone along that axis. */
   readonly tp: TensorCommunicator | undefined;
   readonly pp: TensorCommunicator | undefined;
+  /** Of a model whose weights are frozen and that only an adapter changes. */
+  readonly adapter: Adapter | undefined;
   private readonly weights = new Map<string, Tensor>();
   private readonly grads = new Map<string, Tensor>();
 
-  constructor(config: ModelConfig, ops: Ops, groups: ParallelGroups) {
+  private readonly unused = new Map<string, Tensor>();
+
+  constructor(config: ModelConfig, ops: Ops, groups: ParallelGroups, lora?: LoraConfig) {
     this.config = config;
     this.ops = ops;
     this.groups = groups;
     this.heads = localHeads(config, groups.coordinates.tp, groups.tpSize);
     this.tp = tensorGroup(groups, 'tp', ops);
     this.pp = tensorGroup(groups, 'pp', ops);
+    this.adapter = lora && new Adapter(this, lora, (site) => this.siteRows(site));
+  }
+
+  /** Rows on this rank of each target of a weight, in their order. */
+  private siteRows(site: string): number[] {
+    const { nHeads, nKvHeads } = this.heads;
+    const { headDim, intermediateDim } = this.config;
+    if (site === 'attn.qkv') return [nHeads, nKvHeads, nKvHeads].map((n) => n * headDim);
+    const inner = intermediateDim / this.groups.tpSize;
+    return [inner, inner];
   }
 
   bind(
@@ -64,6 +81,13 @@ export class Shard {
   unbind(): void {
     this.weights.clear();
     this.grads.clear();
+    this.ops.free(...this.unused.values());
+    this.unused.clear();
+  }
+
+  /** Whether the gradient of a parameter is wanted: with an adapter only of what it brings. */
+  trains(name: string): boolean {
+    return !this.adapter || this.grads.has(name);
   }
 
   has(name: string): boolean {
@@ -82,6 +106,13 @@ export class Shard {
   g(name: string): Tensor {
     const t = this.grads.get(name);
     if (!t) throw new CheckpointError(`no gradient for '${name}': it is not trained here`);
+    return t;
+  }
+  /** The gradient of a vector whose op computes it in any case: memory that nobody reads where it is frozen. */
+  vectorGrad(name: string): Tensor {
+    if (this.trains(name)) return this.g(name);
+    const t = this.unused.get(name) ?? this.ops.zeros(this.w(name).shape);
+    this.unused.set(name, t);
     return t;
   }
 
@@ -111,12 +142,20 @@ export class Shard {
       ...(bias ? { bias } : {}),
       ...(options.addend ? { addend: options.addend } : {}),
     });
+    this.adapter?.addTo(name, x, out);
   }
-  /** dx = dy·W (when asked for), dW += dyᵀ·x, db += Σ dy. */
+  /** dx = dy·W (when asked for), dW += dyᵀ·x, db += Σ dy of what is trained. */
   linearBackward(x: Tensor, name: string, dy: Tensor, dx?: Tensor): void {
     if (dx) this.ops.matmul({ a: dy, b: this.w(`${name}.weight`), out: dx });
-    this.ops.matmul({ a: dy, b: x, out: this.g(`${name}.weight`), transA: true, accumulate: true });
-    if (this.has(`${name}.bias`)) this.ops.biasBackward(dy, this.g(`${name}.bias`));
+    this.adapter?.backward(name, x, dy, dx);
+    this.weightGrad(`${name}.weight`, dy, x);
+    const bias = `${name}.bias`;
+    if (this.has(bias) && this.trains(bias)) this.ops.biasBackward(dy, this.g(bias));
+  }
+  /** dW += dyᵀ·x of a weight that is trained. */
+  weightGrad(name: string, dy: Tensor, x: Tensor): void {
+    if (!this.trains(name)) return;
+    this.ops.matmul({ a: dy, b: x, out: this.g(name), transA: true, accumulate: true });
   }
 
   /** Sum over the tensor-parallel group, in place; nothing with one rank. */
