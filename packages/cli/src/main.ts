@@ -2,8 +2,13 @@
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { commands } from './commands.js';
+import * as cli from './index.js';
 import { runCli } from './run-cli.js';
 import { workerMain } from './runtime/worker.js';
+import { provideModules } from './user-code/load.js';
+
+// In users' files `@realhf/cli` is this program.
+provideModules({ '@realhf/cli': cli });
 
 const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;

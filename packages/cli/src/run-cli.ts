@@ -8,6 +8,7 @@ import type { Command, Output, RunContext } from './options/command.js';
 import { commandHelp, topHelp } from './options/help.js';
 import { parseOptions, splitArguments } from './options/parse.js';
 import { didYouMean } from './options/suggest.js';
+import { loadUserModule } from './user-code/load.js';
 
 export interface CliEnvironment {
   readonly stdout: Output;
@@ -41,7 +42,7 @@ async function dispatch(
       `unknown command '${name}'${near || `; commands are ${names.join(', ')} (real --help)`}`,
     );
   }
-  const chosen = /^[^-=]+$/.test(rest[0] ?? '') ? found.choose?.(rest[0]!) : undefined;
+  const chosen = /^[^-=][^=]*$/.test(rest[0] ?? '') ? await found.choose?.(rest[0]!) : undefined;
   const command = chosen ?? found;
   const args = splitArguments(chosen ? rest.slice(1) : rest, command.positional, command.flags);
   if (args.help) {
@@ -53,6 +54,7 @@ async function dispatch(
     env.stdout.write(stringify(config));
     return;
   }
+  for (const module of userModules(config)) await loadUserModule(module);
   const context: RunContext = {
     stdout: env.stdout,
     stderr: env.stderr,
@@ -62,6 +64,12 @@ async function dispatch(
     ...(env.entry === undefined ? {} : { entry: env.entry }),
   };
   await command.run(config, context);
+}
+
+/** Of any command that has the option `user_modules`. */
+function userModules(config: unknown): readonly string[] {
+  const { user_modules: modules } = config as { readonly user_modules?: readonly string[] };
+  return modules ?? [];
 }
 
 function describe(error: unknown, debug: boolean): string {

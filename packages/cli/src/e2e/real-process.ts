@@ -41,6 +41,7 @@ export function useReal(
     // main.js reads the manifest above its own folder.
     cpSync(join(packageDir, 'package.json'), join(dir, 'package.json'));
     symlinkSync(join(packageDir, 'assets'), join(dir, 'assets'));
+    symlinkSync(join(packageDir, 'bin'), join(dir, 'bin'));
     await build({
       entryPoints: [program],
       outfile: join(dir, 'dist/main.mjs'),
@@ -50,7 +51,7 @@ export function useReal(
       target: 'node20',
       conditions: ['@realhf/source'],
       loader: { '.wgsl': 'text' },
-      external: ['webgpu', 'zeromq', '@redis/client', '@sparticuz/chromium'],
+      external: ['webgpu', 'zeromq', '@redis/client', '@sparticuz/chromium', 'jiti'],
       banner: {
         js: "import * as nodeModule from 'node:module'; const require = nodeModule.createRequire(import.meta.url);",
       },

@@ -35,7 +35,7 @@ export interface Command<S extends z.ZodType = z.ZodType> {
   /** Options that bare words fill, in order: `real verify DIR` is `real verify dir=DIR` with ['dir']. */
   readonly positional?: readonly string[];
   /** The command that a first bare word stands for: `real plan ppo …`. Throws ConfigError on another word. */
-  choose?(word: string): Command;
+  choose?(word: string): Command | Promise<Command>;
   /** Options that may also be written `--name value`. */
   readonly flags?: readonly string[];
   /** Command lines shown at the end of `--help`. */
