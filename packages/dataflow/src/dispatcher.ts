@@ -14,6 +14,7 @@ import { SequenceSample as Sample } from '@realhf/api';
 import { planCall, type OutsideHooks } from './call-plan.js';
 import type { Graph } from './graph.js';
 import { KeyOwners } from './key-owners.js';
+import { mergeStats } from './merge-stats.js';
 import {
   decodeMeta,
   errorOf,
@@ -23,7 +24,6 @@ import {
   type StepPosition,
 } from './protocol.js';
 import type { Sites } from './sites.js';
-import { mergeStats } from './step-run.js';
 import type { Stream } from './stream.js';
 
 /** What one worker did for an MFC, in seconds of the master's clock. */

@@ -31,7 +31,8 @@ import { checkMasterState, notAtEdge, type MasterState } from './master-state.js
 import type { StepPosition } from './protocol.js';
 import { planRun, type RunPlan } from './run-plan.js';
 import { singleWorkerPlacements, Sites } from './sites.js';
-import { mergeStats, StepRun, type StepRecord } from './step-run.js';
+import { mergeStats } from './merge-stats.js';
+import { StepRun, type StepRecord } from './step-run.js';
 import type { Stream } from './stream.js';
 
 export interface MasterOptions {
@@ -57,6 +58,8 @@ export interface MasterOptions {
   readonly configs?: Readonly<Record<string, ModelConfig>>;
   /** Told at once of the first error of a call, while other ranks may still wait for the one that failed: end their waits. */
   readonly onFailure?: (error: Error) => void;
+  /** What an evaluation is, by model key. Default: every trained model's interface evaluates it. */
+  readonly evaluate?: () => Promise<Record<string, Stats>>;
   /** Seconds. Default: performance.now() / 1000. */
   readonly clock?: () => number;
   /** Most items in flight. Default 1e6. */
@@ -72,6 +75,7 @@ export class Master {
   private readonly dispatcher: Dispatcher;
   private readonly dataWorkers: readonly string[];
   private readonly configs: Readonly<Record<string, ModelConfig>>;
+  private readonly evaluation: MasterOptions['evaluate'];
   private readonly clock: () => number;
   private readonly buffer: SequenceBuffer;
   private readonly saveTrigger: Trigger;
@@ -106,6 +110,7 @@ export class Master {
       options.dataWorkers ?? (placements ? this.sites.of(source.model).heads : [first]);
     this.control = options.control ?? expControlSchema.parse({});
     this.readAhead = options.readAhead ?? 0;
+    this.evaluation = options.evaluate;
     this.clock = options.clock ?? (() => performance.now() / 1000);
     this.buffer = new SequenceBuffer(
       options.graph,
@@ -208,6 +213,7 @@ export class Master {
 
   /** Evaluates every trained model on the replica that holds its parameters; by model key. */
   async evaluate(): Promise<Record<string, Stats>> {
+    if (this.evaluation) return this.evaluation();
     const all: Record<string, Stats> = {};
     for (const model of this.trainedModels()) {
       const { ranks, parallel } = this.sites.of(model);
