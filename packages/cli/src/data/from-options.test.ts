@@ -1,7 +1,11 @@
 import { fileURLToPath } from 'node:url';
 import type { Tokenizer } from '@realhf/api';
 import { describe, expect, it } from 'vitest';
-import { promptAnswerOptions, promptOptions, rwPairOptions } from '../options/schemas/dataset.js';
+import {
+  promptAnswerOptions,
+  trainPromptOptions,
+  rwPairOptions,
+} from '../options/schemas/dataset.js';
 import { openPromptAnswer, openPrompts, openRwPairs } from './from-options.js';
 
 const asset = (name: string) =>
@@ -38,7 +42,7 @@ describe('the quickstart’s files', () => {
     expect(rw.valid).toBeUndefined();
     expect([...(await rw.train.next(4))!.keys]).toEqual(['packed_input_ids', 'prompt_lens']);
     const ppo = await openPrompts(
-      promptOptions.parse({
+      trainPromptOptions.parse({
         path: asset('prompts-train.jsonl'),
         train_bs_n_seqs: 4,
         max_prompt_len: 4000,
@@ -49,7 +53,7 @@ describe('the quickstart’s files', () => {
     expect((await ppo.train.next(4))!.ids).toHaveLength(4);
   });
   it('a batch larger than the file is refused by the option’s name', async () => {
-    const options = promptOptions.parse({
+    const options = trainPromptOptions.parse({
       path: asset('prompts-heldout.jsonl'),
       train_bs_n_seqs: 100_000,
       max_prompt_len: 4000,

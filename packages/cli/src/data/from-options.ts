@@ -5,6 +5,7 @@ import type {
   PromptAnswerOptions,
   PromptOptions,
   RwPairOptions,
+  TrainPromptOptions,
 } from '../options/schemas/dataset.js';
 import { checkBatchSize, evalBatches } from './batches.js';
 import type { ModelLimits } from './limits.js';
@@ -105,12 +106,19 @@ export function promptDataset(
 
 /** `limits`: of the model, checked before the run. Throws DataError (file and line) or ConfigError (fewer prompts than a batch). */
 export async function openPrompts(
-  options: PromptOptions,
+  options: TrainPromptOptions,
   tokenizer: Tokenizer,
   seed: number,
   limits?: ModelLimits,
 ): Promise<OpenedDataset> {
   const prompts = await promptDataset(options, tokenizer, limits);
   checkBatchSize(prompts.size, options.train_bs_n_seqs, option);
-  return { train: prompts.source(seed), valid: undefined, notes: prompts.notes };
+  const { valid_path: path, valid_bs_n_seqs: size } = options;
+  const valid =
+    path === null ? undefined : await promptDataset({ ...options, path }, tokenizer, limits);
+  return {
+    train: prompts.source(seed),
+    valid: valid && evalBatches(valid.items(), size),
+    notes: [...prompts.notes, ...(valid?.notes ?? [])],
+  };
 }

@@ -2,6 +2,7 @@
 import { dpoMFCNames, dpoMFCs } from '@realhf/dataflow';
 
 import { openRwPairs } from '../data/from-options.js';
+import { dpoEvaluation } from '../evaluate/dpo-evaluation.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { dpoSchema, type DpoConfig } from '../options/schemas/dpo.js';
 import { microbatchesByName, requireOneVocabulary } from './layout.js';
@@ -15,7 +16,7 @@ import type { ExperimentSpec, RoleSpec } from './spec.js';
 export async function dpoSpec(config: DpoConfig): Promise<ExperimentSpec> {
   const { actor, ref, ref_inf, actor_train, beta, loss_type, label_smoothing, seed } = config;
   const { tokenizer, limits } = await roleText(actor, 'actor');
-  const pairs = { ...config.dataset, valid_path: null, valid_bs_n_seqs: 1 };
+  const interfaceArgs = { beta, loss_type, label_smoothing };
   const calls = { ref_inf, actor_train };
   const roles: RoleSpec[] = [
     {
@@ -33,7 +34,7 @@ export async function dpoSpec(config: DpoConfig): Promise<ExperimentSpec> {
     config,
     mfcs: dpoMFCs({
       nSeqs: config.dataset.train_bs_n_seqs,
-      interfaceArgs: { beta, loss_type, label_smoothing },
+      interfaceArgs,
       nMbs: microbatchesByName(dpoMFCNames, calls),
     }),
     datasetKeys: ['packed_input_ids', 'prompt_lens'],
@@ -42,7 +43,8 @@ export async function dpoSpec(config: DpoConfig): Promise<ExperimentSpec> {
     calls,
     workload: { promptTokens: config.dataset.max_seqlen, newTokens: 0, sequences: 2 },
     tokenizer,
-    openData: () => openRwPairs(pairs, tokenizer, seed, limits),
+    openData: () => openRwPairs(config.dataset, tokenizer, seed, limits),
+    evaluate: dpoEvaluation(interfaceArgs),
     shown: [
       ['loss', 'actor_train', 'loss'],
       ['acc', 'actor_train', 'acc'],

@@ -2,6 +2,7 @@
 import { ppoMFCNames, ppoMFCs } from '@realhf/dataflow';
 
 import { openPrompts } from '../data/from-options.js';
+import { rolloutEvaluation } from '../evaluate/rollout-evaluation.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { ppoSchema, type PpoConfig } from '../options/schemas/ppo.js';
 import { externalReward, rewardRole } from '../rewards/external-reward.js';
@@ -67,6 +68,12 @@ export async function ppoSpec(
     workload: { promptTokens: config.dataset.max_prompt_len, newTokens },
     tokenizer,
     openData: () => openPrompts(config.dataset, tokenizer, seed, { ...limits, newTokens }),
+    evaluate: rolloutEvaluation({
+      config,
+      gen: ppo.gen,
+      rewardArgs,
+      ref: 'ref',
+    }),
     shown: [
       ['reward', 'actor_train', 'task_reward'],
       ['kl', 'actor_train', 'kl'],

@@ -2,6 +2,7 @@
 import { raftMFCNames, raftMFCs } from '@realhf/dataflow';
 
 import { openPrompts } from '../data/from-options.js';
+import { rolloutEvaluation } from '../evaluate/rollout-evaluation.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { raftSchema, type RaftConfig } from '../options/schemas/raft.js';
 import { externalReward, rewardRole } from '../rewards/external-reward.js';
@@ -46,6 +47,11 @@ export async function raftSpec(config: RaftConfig): Promise<ExperimentSpec> {
     workload: { promptTokens: config.dataset.max_prompt_len, newTokens, sequences: group_size },
     tokenizer,
     openData: () => openPrompts(config.dataset, tokenizer, seed, { ...limits, newTokens }),
+    evaluate: rolloutEvaluation({
+      config,
+      gen: gen,
+      rewardArgs,
+    }),
     shown: [
       ['reward', 'actor_train', 'task_reward'],
       ['best', 'actor_train', 'best_reward'],

@@ -2,6 +2,7 @@
 import { remaxMFCNames, remaxMFCs } from '@realhf/dataflow';
 
 import { openPrompts } from '../data/from-options.js';
+import { rolloutEvaluation } from '../evaluate/rollout-evaluation.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { remaxSchema, type RemaxConfig } from '../options/schemas/remax.js';
 import { externalReward, rewardRole } from '../rewards/external-reward.js';
@@ -52,6 +53,11 @@ export async function remaxSpec(config: RemaxConfig): Promise<ExperimentSpec> {
     workload: { promptTokens: config.dataset.max_prompt_len, newTokens },
     tokenizer,
     openData: () => openPrompts(config.dataset, tokenizer, seed, { ...limits, newTokens }),
+    evaluate: rolloutEvaluation({
+      config,
+      gen: gen,
+      rewardArgs,
+    }),
     shown: [
       ['reward', 'actor_train', 'task_reward'],
       ['greedy', 'actor_train', 'greedy_reward'],

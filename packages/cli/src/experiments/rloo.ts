@@ -2,6 +2,7 @@
 import { grpoMFCNames, rlooMFCs } from '@realhf/dataflow';
 
 import { openPrompts } from '../data/from-options.js';
+import { rolloutEvaluation } from '../evaluate/rollout-evaluation.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { rlooSchema, type RlooConfig } from '../options/schemas/rloo.js';
 import { externalReward, rewardRole } from '../rewards/external-reward.js';
@@ -56,6 +57,12 @@ export async function rlooSpec(config: RlooConfig): Promise<ExperimentSpec> {
     },
     tokenizer,
     openData: () => openPrompts(config.dataset, tokenizer, seed, { ...limits, newTokens }),
+    evaluate: rolloutEvaluation({
+      config,
+      gen: ppo.gen,
+      rewardArgs,
+      ...(withRef ? { ref: 'ref' } : {}),
+    }),
     shown: [
       ['reward', 'actor_train', 'task_reward'],
       ['kl', 'actor_train', 'kl'],

@@ -75,11 +75,16 @@ export async function runExperiment(
       ),
     });
     const parts = partsOf(engines, movedRoles(e.mfcs));
+    const { evaluate: joint } = e;
+    const { valid = [] } = data;
     const master = new Master({
       graph: buildGraph(e.mfcs, { datasetKeys: e.datasetKeys }),
       stream: new InProcessStream({ worker }),
       control: e.config.exp_ctrl,
       configs: Object.fromEntries([...loaded].map(([role, l]) => [role, l.model.config])),
+      ...(joint
+        ? { evaluate: () => joint((role) => models.find((m) => m.name.role === role)!, valid) }
+        : {}),
     });
     await master.initialize();
     if (run.resume) {

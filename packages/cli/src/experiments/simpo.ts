@@ -15,7 +15,6 @@ import type { ExperimentSpec } from './spec.js';
 export async function simpoSpec(config: SimpoConfig): Promise<ExperimentSpec> {
   const { actor, actor_train, beta, simpo_gamma, label_smoothing, seed } = config;
   const { tokenizer, limits } = await roleText(actor, 'actor');
-  const pairs = { ...config.dataset, valid_path: null, valid_bs_n_seqs: 1 };
   const { optimizer } = actor;
   return {
     config,
@@ -30,7 +29,7 @@ export async function simpoSpec(config: SimpoConfig): Promise<ExperimentSpec> {
     calls: { actor_train },
     workload: { promptTokens: config.dataset.max_seqlen, newTokens: 0, sequences: 2 },
     tokenizer,
-    openData: () => openRwPairs(pairs, tokenizer, seed, limits),
+    openData: () => openRwPairs(config.dataset, tokenizer, seed, limits),
     shown: [
       ['loss', 'actor_train', 'loss'],
       ['acc', 'actor_train', 'acc'],

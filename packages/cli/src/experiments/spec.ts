@@ -6,6 +6,7 @@ import type { MFCDef, OptimizerConfig, Tokenizer } from '@realhf/api';
 import type { Workload } from '@realhf/dataflow';
 
 import type { OpenedDataset } from '../data/from-options.js';
+import type { JointEvaluation } from '../evaluate/joint-evaluation.js';
 import type { CommonConfig } from '../options/schemas/common.js';
 import type { MfcOptions } from '../options/schemas/mfc.js';
 import type { FrozenModelOptions } from '../options/schemas/model.js';
@@ -39,6 +40,8 @@ export interface ExperimentSpec {
   readonly tokenizer: Tokenizer;
   /** Reads the dataset. Throws DataError (file and line) or ConfigError (fewer records than a batch). */
   openData(): Promise<OpenedDataset>;
+  /** Evaluates by several models, in one process; absent: each trained model's interface evaluates it. */
+  readonly evaluate?: JointEvaluation | undefined;
   /** Shown in the progress line, from the stats of all MFCs: `[label, mfc, stat]`. */
   readonly shown: readonly (readonly [label: string, mfc: string, stat: string])[];
 }

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 
 import type { Ops, Tokenizer } from '@realhf/api';
 
+import { pairedBootstrap, type Interval } from '../evaluate/bootstrap.js';
 import { continueTexts, klPerToken, openModel, rewardsOf, type Prompt } from './sample-texts.js';
-import { distinctNgrams, pairedBootstrap, vaderScore, type Gain } from './score.js';
+import { distinctNgrams, vaderScore } from './score.js';
 
 export interface Sampled {
   readonly id: string;
@@ -20,7 +21,7 @@ export interface Evaluation {
   readonly samples: readonly Sampled[];
   readonly scoreBefore: number;
   readonly scoreAfter: number;
-  readonly gain: Gain;
+  readonly gain: Interval;
   readonly rewardBefore: number;
   readonly rewardAfter: number;
   readonly klPerToken: number;

@@ -2,6 +2,7 @@
 import {
   SequenceSample,
   type InterfaceCall,
+  type Loss,
   type Model,
   type ModelInterface,
   type Stats,
@@ -10,7 +11,7 @@ import { z } from 'zod';
 
 import { answerLogProbs, dpoLoss, pairAnswerMask } from '../losses/dpo.js';
 import { assertFinite } from '../ppo/finite.js';
-import { trainable } from './common.js';
+import { evaluateLoss, trainable } from './common.js';
 
 /** DPO's options (reference: A3). Keys keep the field's spelling: they are command-line options. */
 export const dpoOptionsSchema = z.object({
@@ -67,10 +68,22 @@ export class DpoInterface implements ModelInterface {
   }
 
   trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
-    const { beta, loss_type: lossType, label_smoothing: labelSmoothing } = this.options;
-    return trainable(model).trainBatch(input, dpoLoss({ beta, lossType, labelSmoothing }), {
+    return trainable(model).trainBatch(input, this.loss(), {
       versionSteps: model.version.globalStep,
       ...call,
     });
+  }
+
+  /** Batches with the reference's `seqlogp`. */
+  evaluate(
+    model: Model,
+    batches: AsyncIterable<SequenceSample> | Iterable<SequenceSample>,
+  ): Promise<Stats> {
+    return evaluateLoss(model, batches, this.loss());
+  }
+
+  private loss(): Loss {
+    const { beta, loss_type: lossType, label_smoothing: labelSmoothing } = this.options;
+    return dpoLoss({ beta, lossType, labelSmoothing });
   }
 }

@@ -1,9 +1,16 @@
 /** Interface `simpo` (arXiv 2405.14734): one step on a batch of preference pairs, without a reference model. */
-import type { InterfaceCall, Model, ModelInterface, SequenceSample, Stats } from '@realhf/api';
+import type {
+  InterfaceCall,
+  Loss,
+  Model,
+  ModelInterface,
+  SequenceSample,
+  Stats,
+} from '@realhf/api';
 import { z } from 'zod';
 
 import { simpoLoss } from '../losses/simpo.js';
-import { trainable } from './common.js';
+import { evaluateLoss, trainable } from './common.js';
 import { dpoOptionsSchema } from './dpo.js';
 
 export const simpoOptionsSchema = z.object({
@@ -31,10 +38,21 @@ export class SimpoInterface implements ModelInterface {
   }
 
   trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
-    const { beta, simpo_gamma: gamma, label_smoothing: labelSmoothing } = this.options;
-    return trainable(model).trainBatch(input, simpoLoss({ beta, gamma, labelSmoothing }), {
+    return trainable(model).trainBatch(input, this.loss(), {
       versionSteps: model.version.globalStep,
       ...call,
     });
+  }
+
+  evaluate(
+    model: Model,
+    batches: AsyncIterable<SequenceSample> | Iterable<SequenceSample>,
+  ): Promise<Stats> {
+    return evaluateLoss(model, batches, this.loss());
+  }
+
+  private loss(): Loss {
+    const { beta, simpo_gamma: gamma, label_smoothing: labelSmoothing } = this.options;
+    return simpoLoss({ beta, gamma, labelSmoothing });
   }
 }

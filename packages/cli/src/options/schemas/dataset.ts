@@ -100,20 +100,41 @@ export const promptOptions = z.object({
 });
 export type PromptOptions = z.infer<typeof promptOptions>;
 
-/** Commands without an evaluation refuse its options instead of ignoring them. */
-export function checkNoEvaluation(config: CommonConfig, report: Report): void {
-  for (const key of ['eval_freq_epochs', 'eval_freq_steps', 'eval_freq_secs'] as const)
-    if (config.exp_ctrl[key] !== null)
-      report(['exp_ctrl', key], 'this command has no evaluation; leave it out');
+/** Commands that generate in training: `prompt`, and held-out prompts to evaluate on. */
+export const trainPromptOptions = promptOptions.extend({
+  valid_path: validPath.describe('prompts to evaluate on; null: no evaluation'),
+  valid_bs_n_seqs: batchSizes.valid_bs_n_seqs.describe('prompts per evaluation batch'),
+  valid_greedy: z
+    .boolean()
+    .default(false)
+    .describe('evaluate greedy answers; false: drawn as in training, always from the same seed'),
+});
+export type TrainPromptOptions = z.infer<typeof trainPromptOptions>;
+
+const evaluationFrequencies = ['eval_freq_epochs', 'eval_freq_steps', 'eval_freq_secs'] as const;
+
+type WithValid = CommonConfig & { dataset: { valid_path: string | null } };
+
+/** Evaluation needs records, and a time. */
+export function checkEvaluation(config: WithValid, report: Report): void {
+  const asked = evaluationFrequencies.filter((key) => config.exp_ctrl[key] !== null);
+  if (config.dataset.valid_path === null)
+    for (const key of asked)
+      report(['exp_ctrl', key], 'evaluation needs dataset.valid_path; set it or leave this out');
+  else if (asked.length === 0)
+    report(
+      ['dataset', 'valid_path'],
+      'nothing says when to evaluate; set exp_ctrl.eval_freq_epochs, _steps or _secs, or leave it out',
+    );
 }
 
-/** Evaluation that is asked for needs records. */
-export function checkEvaluation(
-  config: CommonConfig & { dataset: { valid_path: string | null } },
-  report: Report,
-): void {
-  if (config.dataset.valid_path !== null) return;
-  for (const key of ['eval_freq_epochs', 'eval_freq_steps', 'eval_freq_secs'] as const)
-    if (config.exp_ctrl[key] !== null)
-      report(['exp_ctrl', key], 'evaluation needs dataset.valid_path; set it or leave this out');
+/** Of an evaluation by several models, which must be in one process. */
+export function checkJointEvaluation(config: WithValid, report: Report): void {
+  checkEvaluation(config, report);
+  const ranks = config.n_nodes * config.n_gpus_per_node;
+  if (config.dataset.valid_path !== null && ranks > 1)
+    report(
+      ['dataset', 'valid_path'],
+      `this command evaluates on one device, the run has ${ranks}; leave it out and use real eval on the checkpoints`,
+    );
 }

@@ -2,7 +2,7 @@
 import { dpoOptionsSchema } from '@realhf/model';
 import { z } from 'zod';
 import { checkCommon, checks, commonShape } from './common.js';
-import { checkNoEvaluation, rwPairOptions } from './dataset.js';
+import { checkJointEvaluation, rwPairOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, frozenModelSchema, modelSchema } from './model.js';
 
@@ -13,16 +13,14 @@ const dpoObject = z.object({
   ref: frozenModelSchema
     .prefault({})
     .describe('the frozen policy that the actor is compared with; usually what actor starts from'),
-  dataset: rwPairOptions
-    .omit({ valid_path: true, valid_bs_n_seqs: true })
-    .describe('prompts with better and worse answers'),
+  dataset: rwPairOptions.describe('prompts with better and worse answers'),
   ref_inf: mfcSchema.prefault({}).describe('log-probs by the reference model'),
   actor_train: mfcSchema.prefault({}).describe('training of the actor'),
 });
 export type DpoConfig = z.infer<typeof dpoObject>;
 
 export const dpoSchema = dpoObject.superRefine(
-  checks<DpoConfig>(checkCommon, checkNoEvaluation, (config, report) => {
+  checks<DpoConfig>(checkCommon, checkJointEvaluation, (config, report) => {
     for (const name of ['ref_inf', 'actor_train'] as const)
       checkMfc(config[name], name, config.dataset.train_bs_n_seqs, report);
     checkModel(config.actor, 'actor', false, report);

@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
-import { promptOptions } from './dataset.js';
+import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, frozenModelSchema, modelSchema } from './model.js';
 
@@ -20,7 +20,7 @@ export const ppoObject = z.object({
     .prefault({})
     .describe('the frozen reward model; not needed with reward.fn or reward.url'),
   reward: rewardSchema.prefault({}).describe('rewards from code or a service'),
-  dataset: promptOptions.describe('prompts'),
+  dataset: trainPromptOptions.describe('prompts'),
   ppo: ppoOptionsSchema.prefault({}).describe('the algorithm'),
   actor_gen: mfcSchema.prefault({}).describe('generation by the actor'),
   rew_inf: mfcSchema.prefault({}).describe('scores by the reward model'),
@@ -49,6 +49,7 @@ export const checkPpo: PpoCheck = (config, report) => {
   checkModel(config.critic, 'critic', true, report);
   checkModel(config.ref, 'ref', false, report);
   checkReward(config, report);
+  checkJointEvaluation(config, report);
 };
 
 export const ppoSchema = ppoObject.superRefine(checks<PpoConfig>(checkCommon, checkPpo));

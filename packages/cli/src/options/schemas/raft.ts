@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
-import { checkNoEvaluation, promptOptions } from './dataset.js';
+import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, frozenModelSchema, modelSchema } from './model.js';
 
@@ -16,7 +16,7 @@ const raftObject = z.object({
     .prefault({})
     .describe('the frozen reward model; not needed with reward.fn or reward.url'),
   reward: rewardSchema.prefault({}).describe('rewards from code or a service'),
-  dataset: promptOptions.describe('prompts'),
+  dataset: trainPromptOptions.describe('prompts'),
   actor_gen: mfcSchema.prefault({}).describe('generation by the actor'),
   rew_inf: mfcSchema.prefault({}).describe('scores by the reward model'),
   actor_train: mfcSchema.prefault({}).describe('training of the actor'),
@@ -24,7 +24,7 @@ const raftObject = z.object({
 export type RaftConfig = z.infer<typeof raftObject>;
 
 export const raftSchema = raftObject.superRefine(
-  checks<RaftConfig>(checkCommon, checkNoEvaluation, (config, report) => {
+  checks<RaftConfig>(checkCommon, checkJointEvaluation, (config, report) => {
     const batch = config.dataset.train_bs_n_seqs;
     const n = config.ppo_n_minibatches;
     if (n > batch)

@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
-import { checkNoEvaluation, promptOptions } from './dataset.js';
+import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, frozenModelSchema, modelSchema } from './model.js';
 
@@ -16,7 +16,7 @@ const remaxObject = z.object({
     .prefault({})
     .describe('the frozen reward model; not needed with reward.fn or reward.url'),
   reward: rewardSchema.prefault({}).describe('rewards from code or a service'),
-  dataset: promptOptions.describe('prompts'),
+  dataset: trainPromptOptions.describe('prompts'),
   sample_gen: mfcSchema.prefault({}).describe('sampled answers of the actor'),
   greedy_gen: mfcSchema.prefault({}).describe('greedy answers of the actor'),
   sample_rw: mfcSchema.prefault({}).describe('scores of sampled answers'),
@@ -26,7 +26,7 @@ const remaxObject = z.object({
 export type RemaxConfig = z.infer<typeof remaxObject>;
 
 export const remaxSchema = remaxObject.superRefine(
-  checks<RemaxConfig>(checkCommon, checkNoEvaluation, (config, report) => {
+  checks<RemaxConfig>(checkCommon, checkJointEvaluation, (config, report) => {
     for (const name of [
       'sample_gen',
       'greedy_gen',

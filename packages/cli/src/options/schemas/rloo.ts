@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
-import { checkNoEvaluation, promptOptions } from './dataset.js';
+import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, frozenModelSchema, modelSchema } from './model.js';
 
@@ -19,7 +19,7 @@ const rlooObject = z.object({
     .prefault({})
     .describe('the frozen reward model; not needed with reward.fn or reward.url'),
   reward: rewardSchema.prefault({}).describe('rewards from code or a service'),
-  dataset: promptOptions.describe('prompts'),
+  dataset: trainPromptOptions.describe('prompts'),
   ppo: rlooPpoOptionsSchema.prefault({}).describe('the algorithm'),
   actor_gen: mfcSchema.prefault({}).describe('generation by the actor'),
   rew_inf: mfcSchema.prefault({}).describe('scores by the reward model'),
@@ -29,7 +29,7 @@ const rlooObject = z.object({
 export type RlooConfig = z.infer<typeof rlooObject>;
 
 export const rlooSchema = rlooObject.superRefine(
-  checks<RlooConfig>(checkCommon, checkNoEvaluation, (config, report) => {
+  checks<RlooConfig>(checkCommon, checkJointEvaluation, (config, report) => {
     const batch = config.dataset.train_bs_n_seqs;
     const n = config.ppo.ppo_n_minibatches;
     if (n > batch)

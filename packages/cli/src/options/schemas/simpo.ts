@@ -3,7 +3,7 @@ import { simpoOptionsSchema } from '@realhf/model';
 import { z } from 'zod';
 
 import { checkCommon, checks, commonShape } from './common.js';
-import { checkNoEvaluation, rwPairOptions } from './dataset.js';
+import { checkEvaluation, rwPairOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, modelSchema } from './model.js';
 
@@ -11,15 +11,13 @@ const simpoObject = z.object({
   ...commonShape,
   ...simpoOptionsSchema.shape,
   actor: modelSchema.prefault({}).describe('the policy in training'),
-  dataset: rwPairOptions
-    .omit({ valid_path: true, valid_bs_n_seqs: true })
-    .describe('prompts with better and worse answers'),
+  dataset: rwPairOptions.describe('prompts with better and worse answers'),
   actor_train: mfcSchema.prefault({}).describe('training of the actor'),
 });
 export type SimpoConfig = z.infer<typeof simpoObject>;
 
 export const simpoSchema = simpoObject.superRefine(
-  checks<SimpoConfig>(checkCommon, checkNoEvaluation, (config, report) => {
+  checks<SimpoConfig>(checkCommon, checkEvaluation, (config, report) => {
     checkMfc(config.actor_train, 'actor_train', config.dataset.train_bs_n_seqs, report);
     checkModel(config.actor, 'actor', false, report);
   }),

@@ -1,0 +1,8 @@
+/** What evaluates a run by several of its models; they must be in one process. */
+import type { Model, SequenceSample, Stats } from '@realhf/api';
+
+/** `model`: by role. Gives stats by model key; changes nothing. */
+export type JointEvaluation = (
+  model: (role: string) => Model,
+  batches: readonly SequenceSample[],
+) => Promise<Record<string, Stats>>;
