@@ -132,8 +132,60 @@ describe('prepareGrpo', () => {
     const { sample } = prepareGrpo(rollouts([2, 2, 0, 9]), { discount: 1, max_reward_clip: 0.5 });
     expect([...sample.f32('advantages')]).toEqual([0, 0, 0, 0, 0, -0.5, 0, 0, 0.5, 0.5, 0.5]);
   });
+  const o = { discount: 1, max_reward_clip: 20 };
+  /** Of each answer: a's entries 0–1, 2; b's 5, 8–10 after prompts. */
+  const perAnswer = (x: Float32Array) => [x[0], x[2], x[5], x[10]];
+  it('compares with the mean of the others, after the clip and the KL', () => {
+    const loo = { ...o, baseline: 'leave_one_out' } as const;
+    const plain = prepareGrpo(rollouts([1, 3, 5, 1]), loo);
+    expectClose(perAnswer(plain.sample.f32('advantages')) as number[], [-2, 2, 4, -4]);
+    const clipped = prepareGrpo(rollouts([1, 3, 50, 1]), { ...loo, max_reward_clip: 10 });
+    expectClose(perAnswer(clipped.sample.f32('advantages')) as number[], [-2, 2, 9, -9]);
+    // d = 0.5 per answer token: 2, 1, 1 and 3 of them.
+    const klInReward = { klCtl: 0.2, estimator: 'k1' } as const;
+    const kl = prepareGrpo(rollouts([1, 3, 5, 1]), { ...loo, klInReward });
+    expectClose(perAnswer(kl.sample.f32('advantages')) as number[], [-2.1, 2.1, 4.2, -4.2]);
+    expect(kl.stats).toMatchObject({ task_reward: 2.5, kl: 0.5 });
+    const k2 = prepareGrpo(rollouts([1, 3, 5, 1]), {
+      ...loo,
+      klInReward: { ...klInReward, estimator: 'k2' },
+    });
+    expectClose(perAnswer(k2.sample.f32('advantages')) as number[], [-2.025, 2.025, 4.05, -4.05]);
+  });
+  it('divides by the deviation of the group, of the batch, or not', () => {
+    const by = (scale_rewards: 'batch' | 'none') =>
+      perAnswer(
+        prepareGrpo(rollouts([1, 3, 5, 1]), { ...o, scale_rewards }).sample.f32('advantages'),
+      ) as number[];
+    expectClose(by('none'), [-1, 1, 2, -2]);
+    const std = Math.sqrt(11 / 3);
+    expectClose(by('batch'), [-1 / std, 1 / std, 2 / std, -2 / std], 1e-4);
+  });
+  it('masks answers that were cut, which still count in their group; whitens what is left', () => {
+    const cut = prepareGrpo(rollouts([1, 3, 5, 1]), {
+      ...o,
+      scale_rewards: 'none',
+      mask_truncated_completions: true,
+      adv_norm: true,
+    });
+    expect([...cut.sample.u8('ppo_loss_mask')]).toEqual([1, 1, 0, 0, 0, 1, 0, 0, 1, 1, 1]);
+    expect([...cut.mask]).toEqual([1, 1, 1, 0, 0, 1, 0, 0, 1, 1, 1]);
+    const kept = [...cut.sample.f32('advantages')].filter(
+      (_, j) => cut.sample.u8('ppo_loss_mask')[j],
+    );
+    expectClose([kept.reduce((a, b) => a + b, 0)], [0], 0, 1e-5);
+    expectClose([kept.reduce((a, b) => a + b * b, 0) / kept.length], [1], 1e-4);
+    // Before: −1, −1 | 2 | −2, −2, −2 of groups with both answers.
+    expect(kept[2]! - kept[0]!).toBeCloseTo((kept[0]! - kept[3]!) * 3, 4);
+  });
+  it('works without a reference', () => {
+    const input = rollouts([1, 3, 5, 1]);
+    const keys = [...input.keys].filter((k) => k !== 'packed_ref_logprobs');
+    const prepared = prepareGrpo(input.select(keys), o);
+    expect(prepared.sample.keys.has('ref_logp')).toBe(false);
+    expect(prepared.stats.kl).toBeUndefined();
+  });
   it('names what it cannot use', () => {
-    const o = { discount: 1, max_reward_clip: 20 };
     expect(() => prepareGrpo(rollouts([1, NaN, 1, 2]), o)).toThrow(NumericError);
     expect(() => prepareGrpo(rollouts([1, 2, 1, NaN]), o)).toThrow(/'rewards' of id 'b' is NaN/);
     const input = rollouts([1, 2, 3, 4]);

@@ -31,7 +31,7 @@ export function simpoLoss(o: SimpoLossOptions): Loss {
         let sum = 0;
         for (let j = begin; j < end; j++) sum += logProbs[j]!;
         lengths[s] = Math.max(1, end - begin);
-        rewards[s] = (o.beta * sum) / lengths[s]!;
+        rewards[s] = (o.beta * sum) / lengths[s];
       });
       const slopes = new Float64Array(2 * pairs);
       const sums = { loss: 0, acc: 0, pos: 0, neg: 0 };
