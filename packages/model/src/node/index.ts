@@ -8,6 +8,7 @@ export {
   type CheckpointOptions,
   type WriteCheckpointOptions,
 } from './checkpoint-dir.js';
+export { readPeftConfig, readPeftDir, writePeftDir, type WritePeftOptions } from './peft.js';
 export { replaceDir } from './replace-dir.js';
 export {
   SafetensorsFile,
