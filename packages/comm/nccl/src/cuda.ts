@@ -35,6 +35,7 @@ const symbols = {
   cuMemFree_v2: ['uint64_t'],
   cuMemAllocHost_v2: [out, 'size_t'],
   cuMemFreeHost: ['uint64_t'],
+  cuMemGetInfo_v2: [out, out],
   cuMemcpyHtoDAsync_v2: ['uint64_t', 'uint64_t', 'size_t', 'uint64_t'],
   cuMemcpyDtoHAsync_v2: ['uint64_t', 'uint64_t', 'size_t', 'uint64_t'],
   cuMemcpyDtoDAsync_v2: ['uint64_t', 'uint64_t', 'size_t', 'uint64_t'],
@@ -167,6 +168,12 @@ export class Cuda {
   }
   unpin(memory: PinnedMemory): void {
     this.call('cuMemFreeHost', memory.address);
+  }
+  /** Bytes of the GPU's memory that no process uses. */
+  freeBytes(): number {
+    const [free, total] = [word(), word()];
+    this.call('cuMemGetInfo_v2', free, total);
+    return Number(bigOf(free));
   }
   toDevice(to: bigint, from: bigint, bytes: number, stream: bigint): void {
     this.call('cuMemcpyHtoDAsync_v2', to, from, bytes, stream);

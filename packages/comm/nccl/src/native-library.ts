@@ -108,7 +108,7 @@ export function pythonLibraries(subpath: string): string[] {
   ].flatMap((root) => (root ? [join(root, 'lib')] : []));
   return roots.flatMap((lib) =>
     list(lib)
-      .filter((name) => /^python3/.test(name))
+      .filter((name) => name.startsWith('python3'))
       .flatMap((python) =>
         ['site-packages', 'dist-packages'].map((p) => join(lib, python, p, subpath)),
       )

@@ -12,8 +12,8 @@ import { build } from 'esbuild';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '../../../../..');
-/** UUID of lavapipe's device, as the layer tells it; set by the first rank that asks. */
-const lavapipe = '/usr/share/vulkan/icd.d/lvp_icd.json';
+/** Lavapipe's driver. */
+export const lavapipe = '/usr/share/vulkan/icd.d/lvp_icd.json';
 
 export interface Doubles {
   readonly folder: string;
@@ -87,6 +87,7 @@ export interface RankOutcome {
   readonly code: number | null;
   /** What it printed; its errors' stream too where it was ended by a signal. */
   readonly out: string;
+  readonly errors: string;
 }
 
 /** Runs `program` as `size` processes, told their places by the environment. */
@@ -124,7 +125,7 @@ export async function runRanks(
         child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
         return new Promise<RankOutcome>((resolve) => {
           child.on('close', (code, signal) => {
-            resolve({ code, out: signal ? `${out}${errors}ended by ${signal}` : out });
+            resolve({ code, errors, out: signal ? `${out}${errors}ended by ${signal}` : out });
           });
         });
       }),

@@ -11,9 +11,12 @@ const size = Number(env.SIZE);
 const scenario = env.SCENARIO ?? 'all';
 const lengths = (env.LENGTHS ?? '1,31,1009,70001').split(',').map(Number);
 
+/** On a machine with several GPUs: which this rank uses. */
+const gpu = env.GPU ? { device: env.GPU } : {};
+
 async function main(): Promise<string> {
   const names = directoryNameResolve(env.NAMES!);
-  const device = await openDevice({}, env.UNLABELLED ? [] : undefined);
+  const device = await openDevice(gpu, env.UNLABELLED ? [] : undefined);
   matchDouble();
   const warnings: string[] = [];
   const comm = await ncclTensorCommunicator({

@@ -25,7 +25,10 @@ export function openDevice(
     Reflect.set(globalThis, Symbol.for('@realhf/comm-nccl/test-instances'), instances);
     const adapter = await gpu.requestAdapter();
     if (!adapter) throw new Error('no adapter');
-    return adapter.requestDevice();
+    const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+    return adapter.requestDevice({
+      requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+    });
   });
 }
 
