@@ -41,6 +41,21 @@ describe.each([
   );
 });
 
+it('a run goes on in another layout, and from many workers in one process', async () => {
+  const words = [...sftOn('one', 4), 'exp_ctrl.save_freq_steps=2'];
+  const whole = await runToEnd(start, cwd, words, 'alone');
+  const part = (steps: number, layout: string[]) =>
+    runToEnd(
+      start,
+      cwd,
+      [...words, `exp_ctrl.benchmark_steps=${steps}`, 'recover_mode=auto', ...layout],
+      'relaid',
+    );
+  await part(2, layoutWords('d2m1p1'));
+  await part(4, layoutWords('d1m2p1'));
+  expectSameStats(whole, await part(6, []), 'trainDefault');
+});
+
 it('thirty kills of workers end with the same bytes', async () => {
   const plan = {
     start,
