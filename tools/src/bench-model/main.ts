@@ -12,7 +12,23 @@ import { sftLoss } from '@realhf/model';
 
 import { madeUpModel, shapes } from './shapes.js';
 
+/** What one kind of work took. */
+export interface ModelTiming {
+  readonly name: string;
+  readonly seconds: number;
+  readonly tokensPerSecond: number;
+  readonly tflops: number;
+  /** Bytes. */
+  readonly peak: number;
+}
+
 export async function main(_root: string, args: readonly string[]): Promise<number> {
+  await benchModel(args);
+  return 0;
+}
+
+/** Prints and returns the timings; `args` as on the command line. */
+export async function benchModel(args: readonly string[]): Promise<ModelTiming[]> {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -71,6 +87,7 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
     `${gpu.adapterName}, ${gpu.driver}; ${values.shape}: ${(nParams / 1e6).toFixed(1)} M parameters, matmul ${ops.recorder.f16Matmul ? 'f16' : 'f32'}, ${batch} × (${promptLen} + ${newTokens}) tokens`,
   );
 
+  const timings: ModelTiming[] = [];
   async function time(
     name: string,
     nTokens: number,
@@ -89,6 +106,13 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
     }
     const s = seconds.sort((a, b) => a - b)[Math.floor(seconds.length / 2)]!;
     const { peak } = ops.memory();
+    timings.push({
+      name,
+      seconds: s,
+      tokensPerSecond: nTokens / s,
+      tflops: flops / s / 1e12,
+      peak,
+    });
     console.log(
       `${name.padEnd(10)} ${s.toFixed(3)} s  ${Math.round(nTokens / s)} tokens/s  ${(flops / s / 1e12).toFixed(2)} TFLOP/s  peak ${(peak / 2 ** 30).toFixed(1)} GiB`,
     );
@@ -114,5 +138,6 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
   console.log(
     `dispatches ${ops.recorder.counts.dispatches}, submits ${ops.recorder.counts.submits}`,
   );
-  return 0;
+  ops.destroy();
+  return timings;
 }

@@ -63,21 +63,24 @@ onAdapters((r) => {
     expect(await download(r(), dOut)).toEqual(await download(r(), dx));
   });
 
-  test.each(kinds)('gated %s', async (kind) => {
-    const [rows, inner] = [13, 37];
-    const rand = random(7);
-    const [gu, d] = [normal(rows * 2 * inner, rand, 2), normal(rows * inner, rand)];
-    const gateUp = upload(r(), gu, [rows, 2 * inner]);
-    const dOut = upload(r(), d, [rows, inner]);
-    const [out, dGateUp] = [poisoned(r(), dOut.shape), poisoned(r(), gateUp.shape)];
-    gatedActivation(r(), kind, gateUp, out);
-    gatedActivationBackward(r(), kind, gateUp, dOut, dGateUp);
-    expectClose(await download(r(), out), gatedReference(kind, gu, inner), 4e-6, 4e-6);
-    const want = gatedBackwardReference(kind, gu, d, inner);
-    expectClose(await download(r(), dGateUp), want, 4e-6, 8e-6);
-    gatedActivationBackward(r(), kind, gateUp, dOut, gateUp);
-    expect(await download(r(), gateUp)).toEqual(await download(r(), dGateUp));
-  });
+  test.each(kinds.flatMap((kind) => [37, 40].map((inner) => [kind, inner] as const)))(
+    'gated %s, %i columns',
+    async (kind, inner) => {
+      const rows = 13;
+      const rand = random(7);
+      const [gu, d] = [normal(rows * 2 * inner, rand, 2), normal(rows * inner, rand)];
+      const gateUp = upload(r(), gu, [rows, 2 * inner]);
+      const dOut = upload(r(), d, [rows, inner]);
+      const [out, dGateUp] = [poisoned(r(), dOut.shape), poisoned(r(), gateUp.shape)];
+      gatedActivation(r(), kind, gateUp, out);
+      gatedActivationBackward(r(), kind, gateUp, dOut, dGateUp);
+      expectClose(await download(r(), out), gatedReference(kind, gu, inner), 4e-6, 4e-6);
+      const want = gatedBackwardReference(kind, gu, d, inner);
+      expectClose(await download(r(), dGateUp), want, 4e-6, 8e-6);
+      gatedActivationBackward(r(), kind, gateUp, dOut, gateUp);
+      expect(await download(r(), gateUp)).toEqual(await download(r(), dGateUp));
+    },
+  );
 
   test('sizes that do not fit are refused', () => {
     const [x, y] = [poisoned(r(), [3, 4]), poisoned(r(), [3, 5])];

@@ -7,16 +7,17 @@ import type { Recorder } from '../../webgpu/recorder.js';
 import convertSource from '../matmul/f16-convert.wgsl';
 import { fewRows, panelsAlong } from '../matmul/f16-pack.js';
 import panelsSource from './activation-panels.wgsl';
+import vec4Source from './activation-vec4.wgsl';
 import source from './activation.wgsl';
 
 const wg = 64;
 const kinds: Readonly<Record<Activation, number>> = { gelu: 0, gelu_tanh: 1, silu: 2, relu: 3 };
 const constants = (kind: Activation) => ({ WG: wg, KIND: kinds[kind] });
 const variants = (Object.keys(kinds) as Activation[]).map(constants);
-const kernel = (entry: string, access: readonly Access[]) =>
+const kernel = (entry: string, access: readonly Access[], more = '') =>
   defineKernel({
     name: `activation_${entry}`,
-    source,
+    source: source + more,
     entry,
     params: { count: 'u32', inner: 'u32' },
     access,
@@ -28,6 +29,8 @@ const backwardInPlace = kernel('backward_in_place', ['read_write', 'read']);
 const gated = kernel('gated', ['read_write', 'read']);
 const gatedBackward = kernel('gated_backward', ['read_write', 'read', 'read']);
 const gatedBackwardInPlace = kernel('gated_backward_in_place', ['read_write', 'read']);
+const gated4 = kernel('gated4', ['read_write', 'read'], vec4Source);
+const gatedBackward4 = kernel('gated_backward4', ['read_write', 'read', 'read'], vec4Source);
 /** For GPUs with f16: see activation-panels.wgsl. Binding 2 is another's. */
 const gatedPanels = defineKernel({
   name: 'activation_gated_panels',
@@ -86,7 +89,11 @@ export function gatedActivation(r: Recorder, kind: Activation, gateUp: Tensor, o
     });
     return;
   }
-  if (p.count > 0) r.run(gated, constants(kind), [out, gateUp], p, grid(p.count));
+  if (p.count === 0) return;
+  if (p.inner % 4 === 0) {
+    const by4 = { count: p.count / 4, inner: p.inner / 4 };
+    r.run(gated4, constants(kind), [out, gateUp], by4, grid(by4.count));
+  } else r.run(gated, constants(kind), [out, gateUp], p, grid(p.count));
 }
 
 /** dGateUp [rows, 2·inner] from dOut [rows, inner]; it may be gateUp itself. */
@@ -102,6 +109,11 @@ export function gatedActivationBackward(
     throw new DeviceError(`gatedActivationBackward of ${shape(gateUp)} into ${shape(dGateUp)}`);
   if (p.count === 0) return;
   const inPlace = same(gateUp, dGateUp);
+  if (!inPlace && p.inner % 4 === 0) {
+    const by4 = { count: p.count / 4, inner: p.inner / 4 };
+    r.run(gatedBackward4, constants(kind), [dGateUp, gateUp, dOut], by4, grid(by4.count));
+    return;
+  }
   r.run(
     inPlace ? gatedBackwardInPlace : gatedBackward,
     constants(kind),

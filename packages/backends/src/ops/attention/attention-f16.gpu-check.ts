@@ -6,6 +6,7 @@ import type { AttentionBackwardArgs, Tensor } from '@realhf/api';
 
 import { openGpu } from '../../node/open-gpu.js';
 import { Recorder } from '../../webgpu/recorder.js';
+import { wgslHash, type GpuProof } from '../../testing/wgsl-hash.js';
 import { attentionBackward } from './attention-backward.js';
 import { attentionBackwardReference, attentionReference } from './attention.reference.js';
 import { attention } from './attention.js';
@@ -20,6 +21,7 @@ const r = new Recorder({
 });
 console.log(`${gpu.adapterName}, f16 matrices: ${r.f16Matmul}`);
 let failures = r.f16Matmul ? 0 : 1;
+const checked: string[] = [];
 
 function noise(n: number, std = 1): Float32Array {
   const u = () => Math.random() - 0.5;
@@ -165,6 +167,9 @@ async function check(c: Case): Promise<void> {
   const limit = c.std ? 1e-2 : T === 1 ? 2e-2 : 2e-3;
   const ok = equal && errors.every((e) => e < limit);
   if (!ok) failures++;
+  checked.push(
+    `${JSON.stringify(c)}: out, lse, dq, dk, dv ${errors.map((e) => e.toExponential(1)).join(' ')}`,
+  );
   console.log(
     `${ok ? 'ok  ' : 'FAIL'} ${JSON.stringify(c)}: out, lse, dq, dk, dv ${errors.map((e) => e.toExponential(1)).join(' ')}${equal ? '' : ', a rerun differs'}`,
   );
@@ -190,6 +195,7 @@ async function alone(D: 64 | 128): Promise<void> {
   const equal = y!.every((e, i) => e === x![37 * 4 * D + i]);
   if (!equal) failures++;
   console.log(`${equal ? 'ok  ' : 'FAIL'} a sequence alone and behind another, heads of ${D}`);
+  checked.push(`a sequence alone and behind another, heads of ${D}: ${equal}`);
 }
 
 if (!process.argv.includes('--time')) {
@@ -210,6 +216,15 @@ if (!process.argv.includes('--time')) {
     await alone(D);
   }
   console.log(failures === 0 ? 'attention: all right' : `attention: ${failures} FAILURES`);
+  const proof: GpuProof = {
+    date: new Date().toISOString().slice(0, 10),
+    adapter: gpu.adapterName,
+    driver: gpu.driver,
+    wgsl: await wgslHash('attention_f16'),
+    failures,
+    checked,
+  };
+  console.log(`PROOF ${JSON.stringify(proof)}`);
 }
 
 if (!process.argv.includes('--check')) {

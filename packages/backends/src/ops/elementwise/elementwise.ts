@@ -19,6 +19,7 @@ const fillKernel = defineKernel({
   access: ['read_write'],
   variants: [wg],
 });
+const fill4Kernel = defineKernel({ ...fillKernel, name: 'fill4', entry: 'by4' });
 const copyKernel = defineKernel({
   name: 'copy',
   source: copySource,
@@ -67,7 +68,10 @@ const bits = new DataView(new ArrayBuffer(4));
 export function fill(r: Recorder, t: Tensor, value: number): void {
   if (t.dtype === 'f32') bits.setFloat32(0, value);
   else bits.setInt32(0, value);
-  r.run(fillKernel, wg, [t], { count: t.size, value: bits.getUint32(0) }, grid(t.size));
+  const word = bits.getUint32(0);
+  const by4 = t.size % 4 === 0;
+  const count = by4 ? t.size / 4 : t.size;
+  r.run(by4 ? fill4Kernel : fillKernel, wg, [t], { count, value: word }, grid(count));
 }
 
 export function copy(

@@ -7,6 +7,7 @@ import type { MatmulArgs, Tensor } from '@realhf/api';
 
 import { openGpu } from '../../node/open-gpu.js';
 import { Recorder } from '../../webgpu/recorder.js';
+import { wgslHash, type GpuProof } from '../../testing/wgsl-hash.js';
 import { supportsF16Matmul } from '../../webgpu/subgroup-matrix.js';
 import { f16Matmul, f16PlanFor, f16Tiles, type F16Plan, type F16Tile } from './f16.js';
 import { gpuMatmul, gpuTileFor, gpuTiles, type GpuTile } from './gpu.js';
@@ -237,7 +238,20 @@ async function checkAll(): Promise<void> {
       );
 }
 
-if (checking) await checkAll();
+if (checking) {
+  await checkAll();
+  const proof: GpuProof = {
+    date: new Date().toISOString().slice(0, 10),
+    adapter: gpu.adapterName,
+    driver: gpu.driver,
+    wgsl: await wgslHash('matmul_f16'),
+    failures,
+    checked: [...worst].map(
+      ([key, e]) => `${key}: ${e.exact.toExponential(1)}, of rounded ${e.rounded.toExponential(1)}`,
+    ),
+  };
+  console.log(`PROOF ${JSON.stringify(proof)}`);
+}
 
 // ---- timings ------------------------------------------------------------------------------------------
 
