@@ -1,4 +1,5 @@
 /** The commands of `real`, in the order of `real --help`. */
+import { compareCommand } from './compare/command.js';
 import { doctorCommand } from './doctor/command.js';
 import { dpoCommand } from './experiments/dpo.js';
 import { genCommand } from './experiments/gen.js';
@@ -47,6 +48,7 @@ export const commands: readonly Command[] = [
   resumeCommand,
   stopCommand,
   logsCommand,
+  compareCommand,
   planCommand,
   graphCommand,
   doctorCommand,

@@ -33,7 +33,7 @@ describe('pairedBootstrap', () => {
     expect(run(3)).toEqual(run(3));
     expect(run(3)).not.toEqual(run(4));
     expect(() => pairedBootstrap([1], [1, 2], { seed: 1, resamples: 10 })).toThrow(
-      /1 scores before, 2 after/,
+      /1 scores before and 2 after/,
     );
     expect(() => pairedBootstrap([], [], { seed: 1, resamples: 10 })).toThrow(ConfigError);
   });

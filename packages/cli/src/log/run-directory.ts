@@ -44,7 +44,8 @@ export function defaultTrialName(now: Date): string {
   return `run${date}-${two(now.getHours())}${two(now.getMinutes())}${two(now.getSeconds())}`;
 }
 
-function leaves(value: unknown, prefix = ''): Map<string, unknown> {
+/** Dotted names of options to their values; lists are values. */
+export function leaves(value: unknown, prefix = ''): Map<string, unknown> {
   const out = new Map<string, unknown>();
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return out.set(prefix, value);

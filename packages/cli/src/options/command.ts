@@ -32,7 +32,10 @@ export interface Command<S extends z.ZodType = z.ZodType> {
   readonly summary: string;
   /** An object schema: every leaf is an option and has a description. */
   readonly schema: S;
-  /** Options that bare words fill, in order: `real verify DIR` is `real verify dir=DIR` with ['dir']. */
+  /**
+   * Options that bare words fill, in order: `real verify DIR` is `real verify dir=DIR` with ['dir']. The last may be
+   * `name...`: a list, of all further words.
+   */
   readonly positional?: readonly string[];
   /** The command that a first bare word stands for: `real plan ppo …`. Throws ConfigError on another word. */
   choose?(word: string): Command | Promise<Command>;

@@ -29,7 +29,7 @@ export interface Arguments {
 const aliases: Readonly<Record<string, string>> = { recover: 'recover_mode' };
 
 /**
- * Splits words; one without `=` fills the next of `positional`, and `--name value` or `--name=value` is `name=value`
+ * Splits words; one without `=` fills the next of `positional` (of a last `name...` all become the list `name`), and `--name value` or `--name=value` is `name=value`
  * for the names in `flags`. Throws ConfigError for a repeated key, a stray word, an unknown flag. */
 export function splitArguments(
   words: readonly string[],
@@ -37,6 +37,7 @@ export function splitArguments(
   flags: readonly string[] = [],
 ): Arguments {
   let bareWords = 0;
+  const list: string[] = [];
   const assignments = new Map<string, string>();
   let help = false;
   let printConfig = false;
@@ -67,14 +68,17 @@ export function splitArguments(
       assign(name, value);
     } else {
       const at = word.indexOf('=');
-      const next = positional[bareWords];
+      const many = positional.at(-1)?.endsWith('...') === true;
+      const next = positional[many ? Math.min(bareWords, positional.length - 1) : bareWords];
       if (at === 0 || (at < 0 && next === undefined))
         throw new ConfigError(`'${word}' is not of the form key=value`);
       if (at < 0) bareWords++;
-      if (at < 0) assign(next!, word);
+      if (at < 0 && next!.endsWith('...')) list.push(word);
+      else if (at < 0) assign(next!, word);
       else assign(word.slice(0, at), word.slice(at + 1));
     }
   }
+  if (list.length > 0) assign(positional.at(-1)!.slice(0, -3), `[${list.join(',')}]`);
   return { help, printConfig, configFile, assignments };
 }
 

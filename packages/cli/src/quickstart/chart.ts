@@ -4,6 +4,10 @@ export interface Line {
   readonly label: string;
   readonly color: string;
   readonly values: readonly number[];
+  /** Steps of the values, ascending. Default: 1, 2, … */
+  readonly steps?: readonly number[];
+  /** Bounds of every value's interval, drawn as a band. */
+  readonly band?: { readonly low: readonly number[]; readonly high: readonly number[] };
 }
 
 const width = 420;
@@ -16,23 +20,47 @@ const short = (x: number) =>
     ? x.toExponential(1)
     : String(Number(x.toPrecision(3)));
 
-/** Values against their index from 1; not finite ones break the line. */
-export function lineChart(title: string, lines: readonly Line[]): string {
-  const all = lines.flatMap((l) => l.values).filter((v) => Number.isFinite(v));
-  const n = Math.max(2, ...lines.map((l) => l.values.length));
+/** Values against their steps; not finite ones break the line, one alone is a dot. `legend`: with more lines than one. */
+export function lineChart(
+  title: string,
+  lines: readonly Line[],
+  { legend: withLegend = true }: { readonly legend?: boolean } = {},
+): string {
+  const all = lines
+    .flatMap((l) => [...l.values, ...(l.band?.low ?? []), ...(l.band?.high ?? [])])
+    .filter((v) => Number.isFinite(v));
+  const stepOf = (l: Line, i: number) => l.steps?.[i] ?? i + 1;
+  const ends = lines.flatMap((l) =>
+    l.values.length === 0 ? [] : [stepOf(l, 0), stepOf(l, l.values.length - 1)],
+  );
+  const first = Math.min(...ends, Infinity);
+  const from = Number.isFinite(first) ? first : 1;
+  const n = Math.max(from + 1, ...ends);
   const low = Math.min(...all);
   const high = Math.max(...all);
   const span = high - low || 1;
-  const x = (i: number) => pad.left + (i / (n - 1)) * (width - pad.left - pad.right);
+  const x = (step: number) =>
+    pad.left + ((step - from) / (n - from)) * (width - pad.left - pad.right);
   const y = (v: number) =>
     height - pad.bottom - ((v - low) / span) * (height - pad.top - pad.bottom);
   const path = (l: Line) => {
     let d = '';
     l.values.forEach((v, i) => {
       if (Number.isFinite(v))
-        d += `${d === '' || !Number.isFinite(l.values[i - 1]!) ? 'M' : 'L'}${x(i).toFixed(1)} ${y(v).toFixed(1)}`;
+        d += `${d === '' || !Number.isFinite(l.values[i - 1]!) ? 'M' : 'L'}${x(stepOf(l, i)).toFixed(1)} ${y(v).toFixed(1)}`;
     });
-    return `<path d="${d}" fill="none" stroke="${l.color}" stroke-width="1.8"/>`;
+    const dot = l.values.findIndex((v) => Number.isFinite(v));
+    const alone = l.values.filter((v) => Number.isFinite(v)).length === 1;
+    return alone
+      ? `<circle cx="${x(stepOf(l, dot)).toFixed(1)}" cy="${y(l.values[dot]!).toFixed(1)}" r="3" fill="${l.color}"/>`
+      : `<path d="${d}" fill="none" stroke="${l.color}" stroke-width="1.8"/>`;
+  };
+  const band = (l: Line) => {
+    if (!l.band || ![...l.band.low, ...l.band.high].every((v) => Number.isFinite(v))) return '';
+    const edge = (values: readonly number[]) =>
+      values.map((v, i) => `${x(stepOf(l, i)).toFixed(1)} ${y(v).toFixed(1)}`);
+    const around = [...edge(l.band.high), ...edge(l.band.low).reverse()];
+    return `<path d="M${around.join('L')}Z" fill="${l.color}" fill-opacity="0.14"/>`;
   };
   const ticks = [low, low + span / 2, high]
     .map(
@@ -41,7 +69,7 @@ export function lineChart(title: string, lines: readonly Line[]): string {
     )
     .join('');
   const legend =
-    lines.length > 1
+    withLegend && lines.length > 1
       ? lines
           .map(
             (l, i) =>
@@ -49,5 +77,5 @@ export function lineChart(title: string, lines: readonly Line[]): string {
           )
           .join('')
       : '';
-  return `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escape(title)}"><text x="${pad.left}" y="18" class="title">${escape(title)}</text>${ticks}<text x="${pad.left}" y="${height - 8}">1</text><text x="${width - pad.right}" y="${height - 8}" text-anchor="end">step ${n}</text>${lines.map(path).join('')}${legend}</svg>`;
+  return `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escape(title)}"><text x="${pad.left}" y="18" class="title">${escape(title)}</text>${ticks}<text x="${pad.left}" y="${height - 8}">${from}</text><text x="${width - pad.right}" y="${height - 8}" text-anchor="end">step ${n}</text>${lines.map(band).join('')}${lines.map(path).join('')}${legend}</svg>`;
 }

@@ -4,12 +4,14 @@ import { lineChart } from './chart.js';
 import type { Summary } from './summary.js';
 import type { Curves } from './curves.js';
 
-const escape = (text: string) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+/** Text for a page. */
+export const escapeHtml = (text: string) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 const signed = (x: number) => `${x >= 0 ? '+' : '−'}${Math.abs(x).toFixed(3)}`;
 
 const plain = (x: number) => x.toFixed(2).replace('-', '−');
 
-const style = `
+/** Of all pages: charts, tables, dark and light. */
+export const pageStyle = `
 :root { color-scheme: light dark; --ink: #1d2733; --soft: #667; --line: #d8dde3; --card: #f6f8fa; --good: #1a7f4b; --bad: #b3372f; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e9ef; --soft: #9aa5b1; --line: #39424d; --card: #1c232b; --good: #4cc38a; --bad: #ef7a72; } body { background: #12171d; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 980px; margin: 32px auto; padding: 0 20px; }
@@ -25,7 +27,7 @@ table { border-collapse: collapse; width: 100%; } td, th { text-align: left; ver
 export function reportHtml(summary: Summary, evaluation: Evaluation, curves: Curves): string {
   const [low, high] = summary.scoreGainCi95;
   const card = (label: string, value: string, ok?: boolean, note = '') =>
-    `<div class="card"><span class="soft">${escape(label)}</span><b class="${ok === undefined ? '' : ok ? 'good' : 'bad'}">${escape(value)}</b><span class="soft">${escape(note)}</span></div>`;
+    `<div class="card"><span class="soft">${escapeHtml(label)}</span><b class="${ok === undefined ? '' : ok ? 'good' : 'bad'}">${escapeHtml(value)}</b><span class="soft">${escapeHtml(note)}</span></div>`;
   const cards = [
     card(
       'VADER, before → after',
@@ -73,17 +75,17 @@ export function reportHtml(summary: Summary, evaluation: Evaluation, curves: Cur
     .slice(0, 24)
     .map(
       (s) =>
-        `<tr><td><b>${escape(s.prompt)}</b></td><td>${escape(s.before)}</td><td class="n">${s.scoreBefore.toFixed(2)}</td><td>${escape(s.after)}</td><td class="n">${s.scoreAfter.toFixed(2)}</td></tr>`,
+        `<tr><td><b>${escapeHtml(s.prompt)}</b></td><td>${escapeHtml(s.before)}</td><td class="n">${s.scoreBefore.toFixed(2)}</td><td>${escapeHtml(s.after)}</td><td class="n">${s.scoreAfter.toFixed(2)}</td></tr>`,
     )
     .join('');
   const total = Object.values(summary.secondsPerMfc).reduce((a, b) => a + b, 0);
   const times = Object.entries(summary.secondsPerMfc)
     .map(
       ([mfc, s]) =>
-        `<tr><td>${escape(mfc)}</td><td class="n">${s.toFixed(1)} s</td><td class="n">${((100 * s) / total).toFixed(0)} %</td></tr>`,
+        `<tr><td>${escapeHtml(mfc)}</td><td class="n">${s.toFixed(1)} s</td><td class="n">${((100 * s) / total).toFixed(0)} %</td></tr>`,
     )
     .join('');
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>@realhf quickstart</title><style>${style}</style>
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>@realhf quickstart</title><style>${pageStyle}</style>
 <h1>@realhf quickstart</h1>
 <p class="soft">A small language model learned English from public-domain prose (SFT), a reward model learned to prefer positive sentences (labels from AFINN-111), and PPO trained the language model against it. VADER, which no training step has seen, scores the result.</p>
 <div class="cards">${cards}</div>
