@@ -1,11 +1,13 @@
 /** The commands of `real`, in the order of `real --help`. */
 import { compareCommand } from './compare/command.js';
 import { doctorCommand } from './doctor/command.js';
+import { evalCommand } from './evaluate/command.js';
 import { dpoCommand } from './experiments/dpo.js';
 import { genCommand } from './experiments/gen.js';
 import { grpoCommand } from './experiments/grpo.js';
 import { ppoCommand } from './experiments/ppo.js';
 import { ppoEmaCommand } from './experiments/ppo-ema.js';
+import { profileCommand } from './experiments/profile.js';
 import { raftCommand } from './experiments/raft.js';
 import { reinforceCommand, remaxCommand } from './experiments/remax.js';
 import { rlooCommand } from './experiments/rloo.js';
@@ -42,6 +44,7 @@ export const commands: readonly Command[] = [
   simpoCommand,
   runCommand,
   genCommand,
+  evalCommand,
   serveCommand,
   psCommand,
   pauseCommand,
@@ -50,6 +53,7 @@ export const commands: readonly Command[] = [
   logsCommand,
   compareCommand,
   planCommand,
+  profileCommand,
   graphCommand,
   doctorCommand,
   verifyCommand,

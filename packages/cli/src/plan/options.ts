@@ -92,6 +92,15 @@ export function planSchema(algorithm: AlgorithmName): z.ZodObject {
   return z.object({ ...planShape, ...shape });
 }
 
+/** The algorithm's options with none required: data is made up. `name`: the default of experiment_name. */
+export function unboundSchema(algorithm: AlgorithmName, name: string): z.ZodObject {
+  const shape: Record<string, z.ZodType> = { ...schemas[algorithm]!.shape };
+  const dataset = objectIn(shape.dataset!)!;
+  shape.dataset = withoutRequired(dataset).describe('lengths and sizes of mock records');
+  shape.experiment_name = z.string().min(1).default(name).describe('names the directory');
+  return z.object(shape);
+}
+
 function withoutRequired(schema: z.ZodObject): z.ZodType {
   const shape = Object.fromEntries(
     (Object.entries(schema.shape) as [string, z.ZodType][]).map(([key, value]) => [
