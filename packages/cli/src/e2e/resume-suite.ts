@@ -133,11 +133,13 @@ export async function killAndFinish(plan: KillPlan, trial: string, draws: Draws)
 
 const record = z.looseObject({ step: z.number() });
 
-/** What a step computed: its metrics without wall clock. */
+/** What a step computed: its metrics without clock and memory. */
 function computed(line: string): unknown {
   const { seconds, stepSeconds, ...rest } = record.parse(JSON.parse(line));
   expect(seconds).toBeDefined();
   expect(stepSeconds).toBeTypeOf('number');
+  // Bytes that processes held.
+  delete rest.measured;
   return rest;
 }
 
