@@ -13,7 +13,7 @@ import { sftLoss } from '@realhf/model';
 import { madeUpModel, shapes } from './shapes.js';
 
 /** What one kind of work took. */
-export interface ModelTiming {
+interface ModelTiming {
   readonly name: string;
   readonly seconds: number;
   readonly tokensPerSecond: number;

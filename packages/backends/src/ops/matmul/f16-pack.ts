@@ -12,7 +12,7 @@ import packVec4 from './f16-pack-vec4.wgsl';
 import packSource from './f16-pack.wgsl';
 
 /** What the panels are made of: k runs along the other side. */
-export type PanelsOf = 'rows' | 'columns';
+type PanelsOf = 'rows' | 'columns';
 
 export interface Panels {
   /** f16 [panels, paddedK(k), 16]; whole tiles of 128, of which those beyond the matrix hold anything. */

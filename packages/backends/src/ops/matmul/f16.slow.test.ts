@@ -50,5 +50,18 @@ describe.each(adapters)('%s', (adapter) => {
     const want = matmulReference(a, b, Float64Array.from(before), m, n, k, transA, transB);
     expectClose(got, want, 1e-3, std * 3e-3 * Math.sqrt(k));
     expect(await run(f16Tiles[5]!)).toEqual(got);
+    // Sums that start from another tensor, in whole tiles and on edges (n is 72: a multiple of 4).
+    if (transA || !transB) return;
+    const wide = upload(r, normal(72 * k, rand), [72, k]);
+    const x = normal(m * 72, rand, std);
+    const out = upload(r, x, [m, 72]);
+    const other = upload(r, new Float32Array(m * 72).fill(NaN), [m, 72]);
+    const common = { a: args.a, b: wide, transA: false, transB };
+    const plan = { tile: f16Tiles[5]!, emulated: true };
+    const inPlace = { ...common, out, accumulate: true };
+    const apart = { ...common, out: other, addend: upload(r, x, [m, 72]) };
+    f16Matmul(r, inPlace, matmulProblem(inPlace), plan);
+    f16Matmul(r, apart, matmulProblem(apart), plan);
+    expect(await download(r, other)).toEqual(await download(r, out));
   });
 });

@@ -81,6 +81,29 @@ onAdapters((r) => {
     expect(await run()).toEqual(got);
   });
 
+  test('an addend is as a copy of it that the product is added to', async () => {
+    const rand = random(3);
+    const [m, n, k] = [5, 12, 33];
+    const [a, b] = [
+      upload(r(), normal(m * k, rand), [m, k]),
+      upload(r(), normal(n * k, rand), [n, k]),
+    ];
+    const x = normal(m * n, rand);
+    const [addend, copied] = [upload(r(), x, [m, n]), upload(r(), x, [m, n])];
+    const out = poisoned(r(), [m, n]);
+    matmul(r(), { a, b, transB: true, out, addend });
+    matmul(r(), { a, b, transB: true, out: copied, accumulate: true });
+    expect(await download(r(), out)).toEqual(await download(r(), copied));
+    matmul(r(), { a, b, transB: true, out, addend, accumulate: true });
+    const twice = await download(r(), copied);
+    expectClose(
+      await download(r(), out),
+      Float64Array.from(twice, (y) => 2 * y),
+      1e-5,
+      1e-5,
+    );
+  });
+
   test('a row of x·Wᵀ is bit-equal whatever the number of rows', async () => {
     const rand = random(8);
     const [n, k] = [52, 67];

@@ -18,9 +18,9 @@ export function matmul(r: Recorder, args: MatmulArgs): void {
   if (p.m * p.n === 0) return;
   // Only the f16 kernels can start from another tensor than out, where they have no bias to add.
   if (args.addend && (!r.f16Matmul || args.bias || args.accumulate)) {
-    if (args.accumulate) add(r, args.out, args.addend, args.out);
-    else copy(r, args.addend, args.out);
-    const { addend: _, ...rest } = args;
+    const { addend, ...rest } = args;
+    if (args.accumulate) add(r, args.out, addend, args.out);
+    else copy(r, addend, args.out);
     matmul(r, { ...rest, accumulate: true });
   } else if (r.f16Matmul) f16Matmul(r, args, p);
   else if (!r.isCpu) gpuMatmul(r, args, p);
