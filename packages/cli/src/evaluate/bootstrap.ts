@@ -29,21 +29,40 @@ function uniform(seed: number): () => number {
 
 /** Of one number per prompt. Throws ConfigError without numbers or resamples. */
 export function bootstrapMean(values: readonly number[], options: BootstrapOptions): Interval {
-  const n = values.length;
+  return bootstrapRatio(
+    values,
+    values.map(() => 1),
+    options,
+  );
+}
+
+/** Σ numerators / Σ denominators, one of each per prompt: a mean per token. Throws ConfigError without numbers or resamples. */
+export function bootstrapRatio(
+  numerators: readonly number[],
+  denominators: readonly number[],
+  options: BootstrapOptions,
+): Interval {
+  const n = numerators.length;
   if (n === 0 || !Number.isInteger(options.resamples) || options.resamples < 1)
     throw new ConfigError(
-      `bootstrapMean got ${n} numbers and ${options.resamples} resamples; pass at least one of each`,
+      `a bootstrap got ${n} numbers and ${options.resamples} resamples; pass at least one of each`,
     );
   const random = uniform(options.seed);
-  const means = new Float64Array(options.resamples);
-  for (let r = 0; r < means.length; r++) {
-    let sum = 0;
-    for (let i = 0; i < n; i++) sum += values[Math.floor(random() * n)]!;
-    means[r] = sum / n;
+  const ratios = new Float64Array(options.resamples);
+  for (let r = 0; r < ratios.length; r++) {
+    let above = 0;
+    let below = 0;
+    for (let i = 0; i < n; i++) {
+      const k = Math.floor(random() * n);
+      above += numerators[k]!;
+      below += denominators[k]!;
+    }
+    ratios[r] = above / below;
   }
-  means.sort();
-  const at = (q: number): number => means[Math.round(q * (means.length - 1))]!;
-  return { mean: values.reduce((a, b) => a + b, 0) / n, low: at(0.025), high: at(0.975) };
+  ratios.sort();
+  const at = (q: number): number => ratios[Math.round(q * (ratios.length - 1))]!;
+  const sum = (xs: readonly number[]) => xs.reduce((a, b) => a + b, 0);
+  return { mean: sum(numerators) / sum(denominators), low: at(0.025), high: at(0.975) };
 }
 
 /** Mean of `after[i] - before[i]`, pairs drawn together. Throws ConfigError when the lists differ in length or are empty. */

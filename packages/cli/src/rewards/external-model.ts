@@ -9,14 +9,16 @@ import {
   type Model,
   type ModelConfig,
   type ModelName,
+  type Tokenizer,
 } from '@realhf/api';
-
-import type { ExperimentSpec } from '../experiments/spec.js';
 
 /** `config`: of the model whose tokenizer it has. */
 export function externalModel(
   name: ModelName,
-  { tokenizer, config: { seed } }: ExperimentSpec,
+  {
+    tokenizer,
+    config: { seed },
+  }: { readonly tokenizer: Tokenizer; readonly config: { readonly seed: number } },
   config: ModelConfig,
 ): Model {
   const refuse = () =>
