@@ -1,6 +1,7 @@
 /**
- * Verifiable rewards: a tiny model learns sums of three digits from few examples, then GRPO with an exact-match reward
- * in TypeScript (arithmetic-reward.ts) trains it on problems alone. Accuracy is measured on problems of neither.
+ * Verifiable rewards: which of three digits is the largest? A tiny model first learns only to answer with one of them, by
+ * chance, then GRPO with an exact-match reward in TypeScript (arithmetic-reward.ts) teaches it which one. Accuracy is
+ * measured on problems that it saw in neither.
  *
  * In this repository: npm run example custom/arithmetic-grpo
  */
@@ -37,8 +38,8 @@ function writeModel(): void {
     },
   };
   const config = {
-    ...{ model_type: 'llama', hidden_size: 48, intermediate_size: 96, num_hidden_layers: 2 },
-    ...{ num_attention_heads: 3, num_key_value_heads: 3, max_position_embeddings: 16 },
+    ...{ model_type: 'llama', hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2 },
+    ...{ num_attention_heads: 2, num_key_value_heads: 2, max_position_embeddings: 16 },
     ...{ vocab_size: eos + 2, rms_norm_eps: 1e-5, tie_word_embeddings: true },
     ...{ bos_token_id: eos, eos_token_id: eos, pad_token_id: eos + 1, initializer_range: 0.1 },
   };
@@ -51,20 +52,19 @@ function writeModel(): void {
   write('tokenizer_config.json', { eos_token: '<|end|>', pad_token: '<|pad|>' });
 }
 
-/** All problems in an order that looks like chance and is always the same: 400 for SFT, 400 for GRPO, 200 to measure. */
+/** All 720 problems in an order that looks like chance and is always the same: a third each to learn, to try, to measure. */
 function writeProblems(): void {
   const problems = Array.from({ length: 1000 }, (_, i) => {
-    const n = (i * 387 + 71) % 1000;
-    const digits = [Math.floor(n / 100), Math.floor(n / 10) % 10, n % 10];
-    const sum = String(digits[0]! + digits[1]! + digits[2]!);
-    return { id: `p${n}`, prompt: `${digits.join('+')}=`, answer: sum, sum };
-  });
+    const digits = Array.from(String((i * 387 + 71) % 1000).padStart(3, '0'));
+    const best = digits.reduce((a, b) => (a > b ? a : b));
+    return { prompt: `${digits.join('+')}=`, answer: digits[(i * 7 + (i >> 3)) % 3]!, best };
+  }).filter(({ prompt }) => new Set(prompt).size === 5);
   const write = (name: string, part: readonly unknown[]) => {
     writeFileSync(join(dir, name), part.map((p) => `${JSON.stringify(p)}\n`).join(''));
   };
-  write('sft.jsonl', problems.slice(0, 400));
-  write('grpo.jsonl', problems.slice(400, 800));
-  write('heldout.jsonl', problems.slice(800));
+  write('sft.jsonl', problems.slice(0, 240));
+  write('grpo.jsonl', problems.slice(240, 480));
+  write('heldout.jsonl', problems.slice(480));
 }
 
 async function real(words: readonly string[]): Promise<void> {
@@ -79,12 +79,12 @@ async function real(words: readonly string[]): Promise<void> {
 async function accuracy(name: string, path: string): Promise<number> {
   await real([
     ...['gen', `experiment_name=${name}`, `model.path=${path}`, 'gen.greedy=true'],
-    ...[`dataset.path=${dir}/heldout.jsonl`, 'dataset.train_bs_n_seqs=200'],
-    ...['gen.max_new_tokens=3', 'gen.min_new_tokens=1'],
+    ...[`dataset.path=${dir}/heldout.jsonl`, 'dataset.train_bs_n_seqs=240'],
+    ...['gen.max_new_tokens=2', 'gen.min_new_tokens=1'],
   ]);
-  const sums = new Map(lines(`${dir}/heldout.jsonl`).map((p) => [p.id, p.sum]));
+  const best = new Map(lines(`${dir}/heldout.jsonl`).map((p) => [p.prompt, p.best]));
   const answers = lines(`${dir}/${name}/run/output.jsonl`);
-  return answers.filter((a) => a.answer === sums.get(a.id)).length / answers.length;
+  return answers.filter((a) => a.answer === best.get(a.prompt)).length / answers.length;
 }
 const lines = (path: string) =>
   readFileSync(path, 'utf8')
@@ -105,11 +105,11 @@ writeModel();
 writeProblems();
 await real([
   ...['sft', 'experiment_name=sft', 'model.init_from_scratch=true', `model.config=${model}`],
-  ...[`dataset.train_path=${dir}/sft.jsonl`, 'dataset.train_bs_n_seqs=50'],
+  ...[`dataset.train_path=${dir}/sft.jsonl`, 'dataset.train_bs_n_seqs=40'],
   ...[
     'model.optimizer.lr=0.008',
     'model.gradient_checkpointing=false',
-    `exp_ctrl.total_train_epochs=${process.env.SFT ?? 8}`,
+    `exp_ctrl.total_train_epochs=${process.env.SFT ?? 6}`,
   ],
 ]);
 console.log(dir);
@@ -118,17 +118,17 @@ const before = await accuracy('before', sft);
 await real([
   ...['grpo', 'experiment_name=grpo', `actor.path=${sft}`, 'ppo.kl_ctl=0', 'group_size=8'],
   ...['reward.fn=examples/custom/arithmetic-reward.ts'],
-  ...[`dataset.path=${dir}/grpo.jsonl`, 'dataset.train_bs_n_seqs=50', 'ppo.ppo_n_minibatches=1'],
+  ...[`dataset.path=${dir}/grpo.jsonl`, 'dataset.train_bs_n_seqs=40', 'ppo.ppo_n_minibatches=1'],
   ...[
-    'ppo.gen.max_new_tokens=3',
+    'ppo.gen.max_new_tokens=2',
     'ppo.gen.min_new_tokens=1',
     'ppo.gen.top_p=1',
     'ppo.gen.top_k=14',
   ],
   ...[
-    'actor.optimizer.lr=0.002',
+    'actor.optimizer.lr=0.005',
     'actor.gradient_checkpointing=false',
-    `exp_ctrl.total_train_epochs=${process.env.GRPO ?? 3}`,
+    `exp_ctrl.total_train_epochs=${process.env.GRPO ?? 4}`,
   ],
 ]);
 const after = await accuracy('after', trained('grpo', 'actor'));
