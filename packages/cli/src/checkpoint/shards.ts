@@ -22,7 +22,7 @@ import {
 } from '@realhf/backends';
 import { coordinatesOf, rankOf, shardMapOf, worldSize } from '@realhf/comm';
 import type { Placement } from '@realhf/dataflow';
-import { paramSpecs, replicaMaps } from '@realhf/model';
+import { loraSpecs, paramSpecs, replicaMaps, type LoraConfig } from '@realhf/model';
 import { z } from 'zod';
 
 import { readBlob, writeBlob, type BlobInfo } from './blob.js';
@@ -57,7 +57,13 @@ export interface TrainedPart {
   readonly placement: Pick<Placement, 'model' | 'ranks' | 'parallel'>;
   /** Of the adapter: decides how parameters are cut into segments. */
   readonly maxTensorBytes: number;
+  /** Of an adapter: then these are its parameters. Default: the model's. */
+  readonly lora?: LoraConfig | undefined;
 }
+
+/** What decides which parameters there are. */
+type Shape = Pick<TrainedPart, 'config' | 'lora'>;
+const specsOf = ({ config, lora }: Shape) => (lora ? loraSpecs(config, lora) : paramSpecs(config));
 
 type Kind = 'params' | 'm' | 'v';
 const kinds: readonly Kind[] = ['params', 'm', 'v'];
@@ -98,17 +104,20 @@ export async function loadShards(
   parts: readonly TrainedPart[],
 ): Promise<void> {
   const saved = await readRanks(dir);
-  for (const { trained, placement, config, maxTensorBytes } of parts) {
+  for (const { trained, placement, config, maxTensorBytes, lora } of parts) {
     if (!trained) continue;
     const { model, parallel, ranks } = placement;
     const index = ranks.indexOf(rank);
     const pieces = needed(piecesOf(saved, model.role, dir), index, parallel);
     const states = [];
-    for (const p of pieces) states.push(await readPiece(dir, config, p, kinds));
-    const target = mapsOf(config, {
-      ...{ index, parallel, maxTensorBytes },
-      moments: pieces.some((p) => p.info.m.length > 0),
-    });
+    for (const p of pieces) states.push(await readPiece(dir, { config, lora }, p, kinds));
+    const target = mapsOf(
+      { config, lora },
+      {
+        ...{ index, parallel, maxTensorBytes },
+        moments: pieces.some((p) => p.info.m.length > 0),
+      },
+    );
     trained.loadState(recutState(target, states));
   }
 }
@@ -117,12 +126,12 @@ export async function loadShards(
 export async function readParams(
   dir: string,
   role: string,
-  config: ModelConfig,
+  shape: Shape,
 ): Promise<(name: string) => Promise<Float32Array>> {
   const pieces = piecesOf(await readRanks(dir), role, dir).filter((p) => p.info.params.length > 0);
   const read: Awaited<ReturnType<typeof readPiece>>[] = [];
-  for (const p of pieces) read.push(await readPiece(dir, config, p, ['params']));
-  const sizes = new Map(paramSpecs(config).map((s) => [s.name, s]));
+  for (const p of pieces) read.push(await readPiece(dir, shape, p, ['params']));
+  const sizes = new Map(specsOf(shape).map((s) => [s.name, s]));
   return (name) => {
     const spec = sizes.get(name);
     if (!spec)
@@ -181,7 +190,7 @@ function needed(
 }
 
 function mapsOf(
-  config: ModelConfig,
+  shape: Shape,
   {
     index,
     parallel,
@@ -189,7 +198,9 @@ function mapsOf(
     moments,
   }: Pick<PieceInfo, 'index' | 'parallel' | 'maxTensorBytes'> & { readonly moments: boolean },
 ): StateMaps {
-  const map = shardMapOf(replicaMaps(config, parallel, maxTensorBytes)[index]!);
+  const map = shardMapOf(
+    replicaMaps(shape.config, parallel, maxTensorBytes, specsOf(shape))[index]!,
+  );
   const { dp } = coordinatesOf(index, parallel);
   const maps = stateMaps(map, { rank: dp, size: parallel.dataParallelSize });
   return moments ? maps : { ...maps, moments: { intervals: [], segmentSizes: [] } };
@@ -197,11 +208,11 @@ function mapsOf(
 
 async function readPiece(
   dir: string,
-  config: ModelConfig,
+  shape: Shape,
   { info, blobs }: SavedPiece,
   wanted: readonly Kind[],
 ): Promise<{ maps: StateMaps; state: TrainState }> {
-  const maps = mapsOf(config, { ...info, moments: info.m.length > 0 });
+  const maps = mapsOf(shape, { ...info, moments: info.m.length > 0 });
   const state: Record<Kind, Float32Array[]> = { params: [], m: [], v: [] };
   for (const kind of wanted)
     for (const name of info[kind]) {

@@ -5,6 +5,7 @@ import { openRwPairs } from '../data/from-options.js';
 import { dpoEvaluation } from '../evaluate/dpo-evaluation.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { dpoSchema, type DpoConfig } from '../options/schemas/dpo.js';
+import { referenceOptions } from '../options/schemas/model.js';
 import { microbatchesByName, requireOneVocabulary } from './layout.js';
 import { roleText } from './load-model.js';
 import type { OpenedOps } from './open-ops.js';
@@ -27,7 +28,7 @@ export async function dpoSpec(config: DpoConfig): Promise<ExperimentSpec> {
       seed,
       optimizer: actor.optimizer,
     },
-    { role: 'ref', key: 'ref', options: ref, isCritic: false, seed },
+    { role: 'ref', key: 'ref', options: referenceOptions(actor, ref), isCritic: false, seed },
   ];
   await requireOneVocabulary(limits.vocabSize, roles);
   return {

@@ -5,6 +5,7 @@ import { openPrompts } from '../data/from-options.js';
 import { rolloutEvaluation } from '../evaluate/rollout-evaluation.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { grpoSchema, type GrpoConfig } from '../options/schemas/grpo.js';
+import { referenceOptions } from '../options/schemas/model.js';
 import { externalReward, rewardRole } from '../rewards/external-reward.js';
 import { microbatchesByName, requireOneVocabulary } from './layout.js';
 import { roleText } from './load-model.js';
@@ -29,7 +30,9 @@ export async function grpoSpec(config: GrpoConfig): Promise<ExperimentSpec> {
       seed,
       optimizer: actor.optimizer,
     },
-    ...(withRef ? [{ role: 'ref', key: 'ref', options: ref, isCritic: false, seed }] : []),
+    ...(withRef
+      ? [{ role: 'ref', key: 'ref', options: referenceOptions(actor, ref), isCritic: false, seed }]
+      : []),
     rewardRole(config),
   ];
   await requireOneVocabulary(limits.vocabSize, roles);

@@ -10,17 +10,27 @@ import {
   type ParallelGroups,
   type Tokenizer,
 } from '@realhf/api';
-import { hfFamilies, ReaLModel } from '@realhf/model';
+import {
+  hfFamilies,
+  initParams,
+  mergedParams,
+  paramSpecs,
+  ReaLModel,
+  type LoraConfig,
+} from '@realhf/model';
 import {
   loadTokenizer,
   readCheckpointConfig,
   readCheckpointDir,
+  readPeftDir,
   writeCheckpointDir,
+  writePeftDir,
   type SaveDType,
 } from '@realhf/model/node';
 
 import type { ModelLimits } from '../data/limits.js';
-import type { FrozenModelOptions } from '../options/schemas/model.js';
+import { hasLora } from '../options/schemas/lora.js';
+import type { AnyModelOptions, FrozenModelOptions } from '../options/schemas/model.js';
 
 export interface LoadedModel {
   readonly role: string;
@@ -29,10 +39,16 @@ export interface LoadedModel {
   readonly tokenizerDir: string;
 }
 
+/** What a role's adapter is, with its values where it goes on from a folder. */
+interface AdapterSource {
+  readonly lora: LoraConfig;
+  readonly params?: ReadonlyMap<string, Float32Array>;
+}
+
 export interface RoleOptions {
   /** Key in the config, for messages: actor, critic, … */
   readonly role: string;
-  readonly options: FrozenModelOptions & { readonly gradient_checkpointing?: boolean };
+  readonly options: AnyModelOptions;
   readonly isCritic: boolean;
   readonly seed: number;
 }
@@ -74,8 +90,59 @@ export async function roleConfig(
   return readCheckpointConfig(await sourceDir(options, role), { isCritic });
 }
 
-/** Loads or initialises a role's weights; every role and seed gives the same values in every layout. */
+/**
+ * Loads or initialises a role's weights; every role and seed gives the same values in every layout. A model with an
+ * adapter has them in `model.adapter.base`, which the caller frees too.
+ */
 export async function loadModel(
+  ops: Ops,
+  from: RoleOptions,
+  groups?: ParallelGroups,
+): Promise<LoadedModel> {
+  const loaded = await loadWeights(ops, from, groups);
+  return hasLora(from.options.lora) ? addAdapter(ops, from, loaded, true) : loaded;
+}
+
+/** The adapter of a role, by its options. Throws CheckpointError or ConfigError if it does not fit the model. */
+async function adapterOf(
+  { role, options }: RoleOptions,
+  config: ModelConfig,
+): Promise<AdapterSource> {
+  const { lora } = options;
+  if (lora?.path) return readPeftDir(lora.path, config);
+  if (!lora?.rank) throw new ConfigError(`${role}.lora has neither a rank nor a path`);
+  const { rank, alpha, targets, rslora } = lora;
+  return { lora: { rank, alpha, targets, rslora } };
+}
+
+async function addAdapter(
+  ops: Ops,
+  from: RoleOptions,
+  { role, model: base, tokenizerDir }: LoadedModel,
+  allocate: boolean,
+): Promise<LoadedModel> {
+  const { config, groups } = base;
+  const { lora, params } = await adapterOf(from, config);
+  const model = new ReaLModel({
+    ops,
+    config,
+    groups,
+    gradientCheckpointing: from.options.gradient_checkpointing ?? false,
+    allocate,
+    adapter: { base, lora },
+  });
+  if (!allocate) return { role, model, tokenizerDir };
+  if (params) for (const [name, values] of params) model.load(name, values);
+  else {
+    model.init(from.seed);
+    // A critic's head goes on from where it is.
+    const head = `${config.nLayers + 1}.head.weight`;
+    if (config.isCritic) model.load(head, await base.dump(head));
+  }
+  return { role, model, tokenizerDir };
+}
+
+async function loadWeights(
   ops: Ops,
   { role, options, isCritic, seed }: RoleOptions,
   groups?: ParallelGroups,
@@ -114,12 +181,15 @@ export async function loadModel(
   }
 }
 
-/** A role's model without memory for its weights, which a reallocation brings. */
+/** A role's model without memory for its weights (of one with an adapter: for the adapter), which a reallocation brings. */
 export async function emptyModel(
   ops: Ops,
-  { role, options, isCritic }: RoleOptions,
+  from: RoleOptions,
   groups: ParallelGroups,
 ): Promise<LoadedModel> {
+  const { role, options, isCritic } = from;
+  if (hasLora(options.lora))
+    return addAdapter(ops, from, await loadWeights(ops, from, groups), false);
   const dir = await sourceDir(options, role);
   const config = await readCheckpointConfig(dir, { isCritic });
   return {
@@ -139,17 +209,96 @@ function checkFamily(config: ModelConfig, options: FrozenModelOptions, role: str
   }
 }
 
-/** Writes a model as a Hugging Face directory with its tokenizer. */
+/**
+ * Whole weights of a role by name, read again from where they came: no rank has all of them. Each may be asked for once,
+ * and all of them are on the host until then.
+ */
+export async function originalParams({
+  role,
+  options,
+  isCritic,
+  seed,
+}: RoleOptions): Promise<(name: string) => Promise<Float32Array>> {
+  const dir = await sourceDir(options, role);
+  const config = await readCheckpointConfig(dir, { isCritic });
+  const params = new Map<string, Float32Array>();
+  if (options.init_from_scratch) {
+    const values = initParams(config, seed);
+    for (const spec of paramSpecs(config)) params.set(spec.name, values(spec));
+  } else {
+    const checkpoint = await readCheckpointDir(dir, { isCritic });
+    try {
+      await checkpoint.load(
+        (name, full) => {
+          params.set(name, full);
+        },
+        { initCriticFromActor: isCritic && options.init_critic_from_actor },
+      );
+    } finally {
+      await checkpoint.close();
+    }
+  }
+  return (name) => {
+    const values = params.get(name);
+    params.delete(name);
+    return values
+      ? Promise.resolve(values)
+      : Promise.reject(new CheckpointError(`${dir} has no parameter '${name}'`));
+  };
+}
+
+export interface SaveOptions {
+  readonly dtype: SaveDType;
+  /** How a model with an adapter is saved. */
+  readonly lora: 'merged' | 'adapter';
+}
+
+/** Writes a model as a Hugging Face directory with its tokenizer, or its adapter as a PEFT directory. */
 export async function saveModel(
   { model, tokenizerDir }: LoadedModel,
   dir: string,
-  dtype: SaveDType = 'f32',
+  options: SaveOptions,
 ): Promise<void> {
+  const { config, adapter } = model;
+  await saveParams(
+    {
+      config,
+      lora: adapter?.lora,
+      tokenizerDir,
+      getParam: (name) => model.dump(name),
+      baseParams: () => Promise.resolve((name) => adapter!.base.dump(name)),
+    },
+    dir,
+    options,
+  );
+}
+
+/** Whole parameters and where they belong. */
+export interface SavedModel {
+  readonly config: ModelConfig;
+  /** Of an adapter: then getParam gives its parameters. */
+  readonly lora: LoraConfig | undefined;
+  readonly tokenizerDir: string;
+  readonly getParam: (name: string) => Promise<Float32Array>;
+  /** The weights that an adapter is merged into. */
+  readonly baseParams: () => Promise<(name: string) => Promise<Float32Array>>;
+}
+
+/** As saveModel, from parameters that come from elsewhere. */
+export async function saveParams(
+  { config, lora, tokenizerDir, getParam, baseParams }: SavedModel,
+  dir: string,
+  options: SaveOptions,
+): Promise<void> {
+  if (lora && options.lora === 'adapter') {
+    await writePeftDir(dir, { config, lora, getParam, base: tokenizerDir });
+    return;
+  }
   await writeCheckpointDir(dir, {
-    config: model.config,
-    getParam: (name) => model.dump(name),
+    config,
+    getParam: lora ? mergedParams(config, lora, await baseParams(), getParam) : getParam,
     companionsFrom: tokenizerDir,
-    dtype,
+    dtype: options.dtype,
     overwrite: true,
   });
 }

@@ -5,6 +5,7 @@ import { openPrompts } from '../data/from-options.js';
 import { rolloutEvaluation } from '../evaluate/rollout-evaluation.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { ppoSchema, type PpoConfig } from '../options/schemas/ppo.js';
+import { referenceOptions } from '../options/schemas/model.js';
 import { externalReward, rewardRole } from '../rewards/external-reward.js';
 import { microbatchesByName, requireOneVocabulary } from './layout.js';
 import { roleText } from './load-model.js';
@@ -38,7 +39,7 @@ export async function ppoSpec(
       seed: seed + 1,
       optimizer: critic.optimizer,
     },
-    { role: 'ref', key: 'ref', options: ref, isCritic: false, seed },
+    { role: 'ref', key: 'ref', options: referenceOptions(actor, ref), isCritic: false, seed },
     rewardRole(config),
   ];
   await requireOneVocabulary(limits.vocabSize, roles);

@@ -5,6 +5,7 @@ import { openPrompts } from '../data/from-options.js';
 import { rolloutEvaluation } from '../evaluate/rollout-evaluation.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { rlooSchema, type RlooConfig } from '../options/schemas/rloo.js';
+import { referenceOptions } from '../options/schemas/model.js';
 import { externalReward, rewardRole } from '../rewards/external-reward.js';
 import { microbatchesByName, requireOneVocabulary } from './layout.js';
 import { roleText } from './load-model.js';
@@ -23,7 +24,9 @@ export async function rlooSpec(config: RlooConfig): Promise<ExperimentSpec> {
   const { optimizer } = actor;
   const roles: RoleSpec[] = [
     { role: 'actor', key: 'actor', options: actor, isCritic: false, seed, optimizer },
-    ...(withRef ? [{ role: 'ref', key: 'ref', options: ref, isCritic: false, seed }] : []),
+    ...(withRef
+      ? [{ role: 'ref', key: 'ref', options: referenceOptions(actor, ref), isCritic: false, seed }]
+      : []),
     rewardRole(config),
   ];
   await requireOneVocabulary(limits.vocabSize, roles);

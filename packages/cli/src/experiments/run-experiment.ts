@@ -6,7 +6,6 @@
 import { modelKey, modelName, singleDevice, type Engine, type Model, type Ops } from '@realhf/api';
 import { AdamEngine, NetworkEngine } from '@realhf/backends';
 import { buildGraph, InProcessStream, Master, ModelWorker, planRun } from '@realhf/dataflow';
-import type { SaveDType } from '@realhf/model/node';
 
 import { movedRoles, MovedParams } from '../checkpoint/moved-params.js';
 import { relayoutState, type WorkerSite } from '../checkpoint/relayout.js';
@@ -17,7 +16,14 @@ import { openRunDirectory } from '../log/run-directory.js';
 import type { RunContext } from '../options/command.js';
 import { externalModel } from '../rewards/external-model.js';
 import { registerAllInterfaces } from '../user-code/interfaces.js';
-import { loadModel, roleConfig, saveModel, type LoadedModel } from './load-model.js';
+import {
+  loadModel,
+  roleConfig,
+  saveModel,
+  type LoadedModel,
+  type SaveOptions,
+} from './load-model.js';
+import { adapterOwner, isFrozen } from './shared-weights.js';
 import { OneDeviceHooks } from './one-device-hooks.js';
 import { runSteps, type ExperimentResult } from './run-steps.js';
 import type { ExperimentSpec } from './spec.js';
@@ -32,8 +38,12 @@ export async function runExperiment(
   registerAllInterfaces();
   const loaded = new Map<string, LoadedModel>();
   const held = e.roles.filter((r) => !r.external);
-  for (const role of held) {
-    const model = await loadModel(ops, { ...role, role: role.key });
+  // Models with an adapter first: frozen ones may be their weights.
+  for (const role of [...held].sort((a, b) => Number(isFrozen(a)) - Number(isFrozen(b)))) {
+    const owner = adapterOwner(held, role);
+    const model = owner
+      ? { ...loaded.get(owner.role)!, model: loaded.get(owner.role)!.model.adapter!.base }
+      : await loadModel(ops, { ...role, role: role.key });
     loaded.set(role.role, { ...model, role: role.role });
   }
   const run = openRunDirectory(e.config);
@@ -101,13 +111,13 @@ export async function runExperiment(
       notes: data.notes,
       save: (step) =>
         run.checkpoints.save(step, (writer) =>
-          writeCheckpoint(writer, master, { engines, parts }, e.config.save.dtype),
+          writeCheckpoint(writer, master, { engines, parts }, e.config.save),
         ),
     });
-    for (const { trained, loaded } of engines.values()) {
-      trained?.free();
-      loaded.model.free();
-    }
+    for (const { trained } of engines.values()) trained?.free();
+    const all = [...loaded.values()].map((l) => l.model);
+    for (const model of new Set([...all, ...all.flatMap((m) => m.adapter?.base ?? [])]))
+      model.free();
     return result;
   } finally {
     run.close();
@@ -130,6 +140,7 @@ function partsOf(engines: Engines, moved: ReadonlySet<string>): TrainedPart[] {
       config: model.config,
       placement: { model: modelName(role), ranks: [0], parallel: singleDevice },
       maxTensorBytes: model.ops.maxTensorBytes,
+      lora: model.adapter?.lora,
     }),
   );
 }
@@ -138,10 +149,10 @@ async function writeCheckpoint(
   writer: CheckpointWriter,
   master: Master,
   { engines, parts }: { readonly engines: Engines; readonly parts: readonly TrainedPart[] },
-  dtype: SaveDType,
+  options: SaveOptions,
 ): Promise<void> {
   for (const [role, { trained, loaded }] of engines)
-    if (trained) await saveModel(loaded, await writer.modelDir(role), dtype);
+    if (trained) await saveModel(loaded, await writer.modelDir(role), options);
   await saveShards(await writer.shardsDir(), 0, parts);
   await writer.state({ master: await master.state() });
 }

@@ -9,7 +9,7 @@ import type { OpenedDataset } from '../data/from-options.js';
 import type { JointEvaluation } from '../evaluate/joint-evaluation.js';
 import type { CommonConfig } from '../options/schemas/common.js';
 import type { MfcOptions } from '../options/schemas/mfc.js';
-import type { FrozenModelOptions } from '../options/schemas/model.js';
+import type { AnyModelOptions } from '../options/schemas/model.js';
 
 /** A model of the graph and where its weights come from. */
 export interface RoleSpec {
@@ -17,7 +17,7 @@ export interface RoleSpec {
   readonly role: string;
   /** Key in the options, for messages: actor, rew, … */
   readonly key: string;
-  readonly options: FrozenModelOptions & { readonly gradient_checkpointing?: boolean };
+  readonly options: AnyModelOptions;
   readonly isCritic: boolean;
   readonly seed: number;
   /** Holds no model, only a tokenizer: its interface asks somebody else. `options` are then of whose tokenizer it has. */

@@ -1,10 +1,17 @@
 /** The replicas of one rank: communicators of each layout over the world's, weights loaded or left out. */
-import { ConfigError, type Communicator, type Ops, type ParallelGroups } from '@realhf/api';
+import {
+  ConfigError,
+  modelKey,
+  type Communicator,
+  type Ops,
+  type ParallelGroups,
+} from '@realhf/api';
 import { AdamEngine } from '@realhf/backends';
 import { parallelGroups } from '@realhf/comm';
 import type { Placement } from '@realhf/dataflow';
 
 import { emptyModel, loadModel } from '../experiments/load-model.js';
+import { adapterOwner, isFrozen } from '../experiments/shared-weights.js';
 import type { ExperimentSpec, RoleSpec } from '../experiments/spec.js';
 import { Replica } from './replica.js';
 
@@ -21,7 +28,10 @@ export interface BuildOptions {
 /** In the order of the placements, those of other ranks left out. Every rank of the world must call it. */
 export async function buildReplicas(o: BuildOptions): Promise<Replica[]> {
   const replicas: Replica[] = [];
-  for (const placement of o.placements) {
+  // Models with an adapter first: frozen ones may be their weights. The same order on every rank.
+  const frozen = ({ model }: Placement) =>
+    Number(o.spec.roles.some((r) => r.role === model.role && isFrozen(r)));
+  for (const placement of [...o.placements].sort((a, b) => frozen(a) - frozen(b))) {
     if (!placement.ranks.includes(o.rank)) continue;
     const role = o.spec.roles.find((r) => r.role === placement.model.role);
     if (!role)
@@ -29,9 +39,30 @@ export async function buildReplicas(o: BuildOptions): Promise<Replica[]> {
         `a placement is of role '${placement.model.role}'; roles are ${o.spec.roles.map((r) => r.role).join(', ')}`,
       );
     if (role.external) continue;
-    replicas.push(await buildReplica(o, placement, role));
+    const owner = adapterOwner(o.spec.roles, role);
+    const replica =
+      (owner && sharedReplica(placement, owner, replicas)) ??
+      (await buildReplica(o, placement, role));
+    replicas.push(replica);
   }
-  return replicas;
+  const order = new Map(o.placements.map((p, i) => [modelKey(p.model), i]));
+  const place = (r: Replica) => order.get(modelKey(r.placement.model))!;
+  return replicas.sort((a, b) => place(a) - place(b));
+}
+
+/** A frozen model that is the weights of a replica with an adapter, in the same layout; else it has a copy of its own. */
+function sharedReplica(
+  placement: Placement,
+  owner: RoleSpec,
+  replicas: readonly Replica[],
+): Replica | undefined {
+  const layout = ({ ranks, parallel }: Placement) => JSON.stringify([ranks, parallel]);
+  const of = replicas.find(
+    (r) =>
+      r.base && r.placement.model.role === owner.role && layout(r.placement) === layout(placement),
+  );
+  const { base: model, tokenizerDir = '' } = of ?? {};
+  return model && new Replica({ placement, model, tokenizerDir, shared: true });
 }
 
 async function buildReplica(

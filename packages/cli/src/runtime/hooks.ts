@@ -11,7 +11,7 @@ import {
 } from '@realhf/api';
 import { planRealloc, ReallocSession } from '@realhf/comm';
 import { planHook, type HookPlan, type HookRunner, type Placement } from '@realhf/dataflow';
-import { replicaMaps, unsharedParams } from '@realhf/model';
+import { loraSpecs, replicaMaps, unsharedParams } from '@realhf/model';
 
 import type { Replica } from './replica.js';
 
@@ -65,10 +65,18 @@ export class WorkerHooks implements HookRunner {
     const { ops, rank, world, nodeOf } = this.o;
     const [a, b] = [this.placement(source), this.placement(target)];
     const [from, to] = [this.config(source), this.config(target)];
+    // Of models with adapters these alone are moved: every replica has the weights.
+    const lora = (this.replica(source) ?? this.replica(target))?.lora;
+    const specs = lora && loraSpecs(from, lora);
     const plan = planRealloc(
-      replicaMaps(from, a.parallel, ops.maxTensorBytes),
-      replicaMaps(to, b.parallel, ops.maxTensorBytes),
-      { sourceRanks: a.ranks, targetRanks: b.ranks, nodeOf, skip: unsharedParams(from, to) },
+      replicaMaps(from, a.parallel, ops.maxTensorBytes, specs),
+      replicaMaps(to, b.parallel, ops.maxTensorBytes, specs),
+      {
+        sourceRanks: a.ranks,
+        targetRanks: b.ranks,
+        nodeOf,
+        skip: lora ? [] : unsharedParams(from, to),
+      },
     );
     const session = new ReallocSession({ plan, rank, ops, ...(world ? { comm: world } : {}) });
     this.sessions.set(key, session);

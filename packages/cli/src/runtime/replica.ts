@@ -18,7 +18,7 @@ import {
 } from '@realhf/api';
 import { NetworkEngine, type AdamEngine } from '@realhf/backends';
 import type { Placement } from '@realhf/dataflow';
-import type { ReaLModel } from '@realhf/model';
+import type { LoraConfig, ReaLModel } from '@realhf/model';
 
 export interface ReplicaOptions {
   readonly placement: Placement;
@@ -28,6 +28,8 @@ export interface ReplicaOptions {
   readonly trained?: AdamEngine;
   /** Where the tokenizer of a model that trains is, to be copied when it is saved. */
   readonly tokenizerDir: string;
+  /** Its weights are another replica's, beside an adapter: they stay where they are. */
+  readonly shared?: boolean;
 }
 
 type LogProbsOptions = Parameters<Engine['logProbs']>[1];
@@ -39,21 +41,32 @@ export class Replica implements Engine {
   readonly tokenizerDir: string;
   private readonly model: ReaLModel;
   private readonly inner: Engine;
+  private readonly shared: boolean;
   /** Parameters by segment while they are offloaded. */
   private host: Float32Array[] | undefined;
 
-  constructor({ placement, model, trained, tokenizerDir }: ReplicaOptions) {
+  constructor({ placement, model, trained, tokenizerDir, shared = false }: ReplicaOptions) {
     this.placement = placement;
     this.config = model.config;
     this.trained = trained;
     this.tokenizerDir = tokenizerDir;
     this.model = model;
+    this.shared = shared;
     this.inner = trained ?? new NetworkEngine(model);
   }
 
   /** Of the adapter: decides how parameters are cut into segments. */
   get maxTensorBytes(): number {
     return this.model.ops.maxTensorBytes;
+  }
+
+  /** The shape of its adapter, whose parameters are the replica's then. */
+  get lora(): LoraConfig | undefined {
+    return this.model.adapter?.lora;
+  }
+  /** The model without its adapter. */
+  get base(): ReaLModel | undefined {
+    return this.model.adapter?.base;
   }
 
   /** The network with its parameters, brought back from the host if they are there. Throws ConfigError if it is empty. */
@@ -83,14 +96,14 @@ export class Replica implements Engine {
   /** To the host; does nothing for a replica that trains, whose optimizer needs them on the device. */
   async offload(): Promise<void> {
     const { model } = this;
-    if (model.params.length === 0 || this.trained) return;
+    if (model.params.length === 0 || this.trained || this.shared) return;
     this.host = await Promise.all(model.params.map((p) => model.ops.read(p)));
     model.deallocate();
   }
 
   /** Lets the parameters go; does nothing for a replica that trains. */
   drop(): void {
-    if (!this.trained) this.model.deallocate();
+    if (!this.trained && !this.shared) this.model.deallocate();
   }
 
   async overData(values: Float64Array, op: 'sum' | 'max'): Promise<void> {

@@ -8,10 +8,10 @@ import { readFile } from 'node:fs/promises';
 import { ConfigError, modelKey, type Model } from '@realhf/api';
 import { socketCommunicator } from '@realhf/comm/node';
 import { ModelWorker } from '@realhf/dataflow';
-import { writeCheckpointDir } from '@realhf/model/node';
 
 import { movedRoles, MovedParams } from '../checkpoint/moved-params.js';
 import { loadShards, readParams, saveShards, type TrainedPart } from '../checkpoint/shards.js';
+import { originalParams, saveParams } from '../experiments/load-model.js';
 import { openOps } from '../experiments/open-ops.js';
 import { makeSpec } from '../experiments/specs.js';
 import { stamped } from '../lifecycle/run-logs.js';
@@ -116,6 +116,7 @@ async function work(words: readonly string[]): Promise<void> {
     config: r.config,
     placement: r.placement,
     maxTensorBytes: r.maxTensorBytes,
+    lora: r.lora,
   }));
 
   const run = async (request: RuntimeRequest): Promise<RuntimeReply<RuntimeRequest>> => {
@@ -130,13 +131,15 @@ async function work(words: readonly string[]): Promise<void> {
         const replica = replicas.find((r) => r.trained && r.placement.model.role === request.role);
         if (!replica)
           throw new ConfigError(`${name} does not train '${request.role}' and can't export it`);
-        await writeCheckpointDir(request.dir, {
-          config: replica.config,
-          getParam: await readParams(request.shards, request.role, replica.config),
-          companionsFrom: replica.tokenizerDir,
-          dtype: spec.config.save.dtype,
-          overwrite: true,
-        });
+        const getParam = await readParams(request.shards, request.role, replica);
+        const { config, lora, tokenizerDir } = replica;
+        const role = spec.roles.find((r) => r.role === request.role)!;
+        const baseParams = () => originalParams({ ...role, role: role.key });
+        await saveParams(
+          { config, lora, tokenizerDir, getParam, baseParams },
+          request.dir,
+          spec.config.save,
+        );
         return null;
       }
       case 'usage':

@@ -57,6 +57,12 @@ export const commonShape = {
         .describe(
           'type of the weights in saved models; a resumed run goes on from f32 in any case',
         ),
+      lora: z
+        .enum(['merged', 'adapter'])
+        .default('merged')
+        .describe(
+          'of models with an adapter: whole models with the adapter in their weights, or PEFT folders of the adapter (f32)',
+        ),
     })
     .prefault({})
     .describe('saved models (Hugging Face directories)'),

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { checkCommon, checks, commonShape } from './common.js';
 import { checkJointEvaluation, rwPairOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
-import { checkModel, frozenModelSchema, modelSchema } from './model.js';
+import { checkModel, frozenModelSchema, modelSchema, referenceOptions } from './model.js';
 
 const dpoObject = z.object({
   ...commonShape,
@@ -24,7 +24,7 @@ export const dpoSchema = dpoObject.superRefine(
     for (const name of ['ref_inf', 'actor_train'] as const)
       checkMfc(config[name], name, config.dataset.train_bs_n_seqs, report);
     checkModel(config.actor, 'actor', false, report);
-    checkModel(config.ref, 'ref', false, report);
+    checkModel(referenceOptions(config.actor, config.ref), 'ref', false, report);
     if (config.loss_type !== 'sigmoid' && config.label_smoothing > 0)
       report(['label_smoothing'], 'it belongs to loss_type=sigmoid; leave it out');
   }),

@@ -6,7 +6,7 @@ import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
 import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
-import { checkModel, frozenModelSchema, modelSchema } from './model.js';
+import { checkModel, frozenModelSchema, modelSchema, referenceOptions } from './model.js';
 
 const grpoObject = z.object({
   ...commonShape,
@@ -41,7 +41,8 @@ export const grpoSchema = grpoObject.superRefine(
       checkMfc(config[name], name, batch, report);
     checkMfc(config.actor_train, 'actor_train', Math.floor(batch / n), report);
     checkModel(config.actor, 'actor', false, report);
-    if (config.ppo.kl_ctl > 0) checkModel(config.ref, 'ref', false, report);
+    if (config.ppo.kl_ctl > 0)
+      checkModel(referenceOptions(config.actor, config.ref), 'ref', false, report);
     checkReward(config, report);
   }),
 );

@@ -6,6 +6,7 @@
 import { optimizerSchema } from '@realhf/api';
 import { z } from 'zod';
 import type { Report } from './common.js';
+import { checkLora, hasLora, loraSchema, type LoraOptions } from './lora.js';
 
 const typeSchema = z.object({
   _class: z
@@ -55,6 +56,9 @@ export const modelSchema = z.object({
     .describe('recompute activations in the backward pass: less memory, more time'),
   optimizer: optimizerSchema.prefault({}).describe('AdamW and its schedule'),
   type: typeSchema.prefault({}).describe('what the checkpoint should be'),
+  lora: loraSchema
+    .prefault({})
+    .describe('a low-rank adapter that is trained in place of the weights'),
 });
 export type ModelOptions = z.infer<typeof modelSchema>;
 
@@ -62,16 +66,34 @@ export type ModelOptions = z.infer<typeof modelSchema>;
 export const frozenModelSchema = modelSchema.omit({
   optimizer: true,
   gradient_checkpointing: true,
+  lora: true,
 });
 export type FrozenModelOptions = z.infer<typeof frozenModelSchema>;
 
+/** Of a model in training or of a frozen one. */
+export type AnyModelOptions = FrozenModelOptions & {
+  readonly gradient_checkpointing?: boolean;
+  readonly lora?: LoraOptions;
+};
+
+/**
+ * Options of the reference: the actor's weights where it has no path and the actor trains an adapter, beside which they
+ * stay as they were.
+ */
+export function referenceOptions(actor: ModelOptions, ref: FrozenModelOptions): FrozenModelOptions {
+  if (!hasLora(actor.lora) || ref.path !== null || ref.init_from_scratch) return ref;
+  const { path, init_from_scratch, config } = actor;
+  return { ...ref, path, init_from_scratch, config };
+}
+
 /** Checks one role's model; `role` is its key in the config. */
 export function checkModel(
-  model: FrozenModelOptions,
+  model: AnyModelOptions,
   role: string,
   isCritic: boolean,
   report: Report,
 ): void {
+  checkLora(model.lora, role, report);
   if (model.path === null && !model.init_from_scratch)
     report(
       [role, 'path'],

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 
 import { checkCommon, checks } from './common.js';
+import { hasLora } from './lora.js';
 import { checkPpo, ppoObject } from './ppo.js';
 
 const ppoEmaObject = ppoObject.extend({
@@ -14,4 +15,9 @@ const ppoEmaObject = ppoObject.extend({
 });
 export type PpoEmaConfig = z.infer<typeof ppoEmaObject>;
 
-export const ppoEmaSchema = ppoEmaObject.superRefine(checks<PpoEmaConfig>(checkCommon, checkPpo));
+export const ppoEmaSchema = ppoEmaObject.superRefine(
+  checks<PpoEmaConfig>(checkCommon, checkPpo, ({ actor }, report) => {
+    if (hasLora(actor.lora))
+      report(['actor', 'lora'], 'a reference can follow whole weights only; use real ppo');
+  }),
+);

@@ -6,7 +6,7 @@ import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
 import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
-import { checkModel, frozenModelSchema, modelSchema } from './model.js';
+import { checkModel, frozenModelSchema, modelSchema, referenceOptions } from './model.js';
 
 /** Without the cross-field checks, for experiments that extend it. */
 export const ppoObject = z.object({
@@ -47,7 +47,7 @@ export const checkPpo: PpoCheck = (config, report) => {
     checkMfc(config[name], name, Math.floor(batch / n), report);
   checkModel(config.actor, 'actor', false, report);
   checkModel(config.critic, 'critic', true, report);
-  checkModel(config.ref, 'ref', false, report);
+  checkModel(referenceOptions(config.actor, config.ref), 'ref', false, report);
   checkReward(config, report);
   checkJointEvaluation(config, report);
 };
