@@ -25,6 +25,13 @@ test('custom-trainer: the loss falls, and the model counts', () => {
   expect(lines.at(-1)).toBe('3 4 → 5 6 7 8 9 10');
 });
 
+test('policy-loss: a clipped token is not pushed', () => {
+  const lines = run('policy-loss');
+  expect(lines).toHaveLength(7);
+  expect(lines[0]).toMatch(/^PPO .* 0\.000 .* -0\.960$/);
+  expect(lines[2]).toMatch(/^dual clip .* 0\.000$/);
+});
+
 test('draw-ppo-graph: every call and what flows between them', () => {
   const drawing = run('draw-ppo-graph').join('\n');
   for (const call of [
