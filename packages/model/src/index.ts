@@ -52,6 +52,12 @@ export { registerInterfaces } from './interfaces/register.js';
 export { SftInterface } from './interfaces/sft.js';
 export { PairedRewardInterface } from './interfaces/paired-rw.js';
 export {
+  EnvironmentInterface,
+  type Environment,
+  type EnvironmentOptions,
+  type EnvironmentStep,
+} from './interfaces/environment.js';
+export {
   ExternalRewardInterface,
   type ExternalRewardOptions,
   type RewardBatch,

@@ -6,6 +6,7 @@ import { rolloutEvaluation } from '../evaluate/rollout-evaluation.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { grpoSchema, type GrpoConfig } from '../options/schemas/grpo.js';
 import { referenceOptions } from '../options/schemas/model.js';
+import { conversationTokens, withEnvironment } from '../rewards/environment.js';
 import { externalReward, rewardRole } from '../rewards/external-reward.js';
 import { microbatchesByName, requireOneVocabulary } from './layout.js';
 import { roleText } from './load-model.js';
@@ -37,7 +38,7 @@ export async function grpoSpec(config: GrpoConfig): Promise<ExperimentSpec> {
   ];
   await requireOneVocabulary(limits.vocabSize, roles);
   const logitsMask = recordsMask(ppo.gen, limits.vocabSize);
-  const newTokens = ppo.gen.max_new_tokens;
+  const newTokens = conversationTokens(config, ppo.gen.max_new_tokens);
   const rewardArgs = {
     output_scaling: ppo.reward_output_scaling,
     output_bias: ppo.reward_output_bias,
@@ -45,20 +46,23 @@ export async function grpoSpec(config: GrpoConfig): Promise<ExperimentSpec> {
   const rewardInterface = externalReward(config, rewardArgs);
   return {
     config,
-    mfcs: grpoMFCs({
-      nSeqs: config.dataset.train_bs_n_seqs,
-      logitsMask,
-      withRef,
-      actorArgs: {
-        ...ppo,
-        group_size: config.group_size,
-        loss_averaging: config.loss_averaging,
-        logits_mask: logitsMask,
-      },
-      rewardArgs,
-      ...(rewardInterface ? { rewardInterface } : {}),
-      nMbs: microbatchesByName(grpoMFCNames, calls),
-    }),
+    mfcs: withEnvironment(
+      grpoMFCs({
+        nSeqs: config.dataset.train_bs_n_seqs,
+        logitsMask,
+        withRef,
+        actorArgs: {
+          ...ppo,
+          group_size: config.group_size,
+          loss_averaging: config.loss_averaging,
+          logits_mask: logitsMask,
+        },
+        rewardArgs,
+        ...(rewardInterface ? { rewardInterface } : {}),
+        nMbs: microbatchesByName(grpoMFCNames, calls),
+      }),
+      config,
+    ),
     datasetKeys: ['packed_prompts'],
     nSeqs: config.dataset.train_bs_n_seqs,
     roles,

@@ -6,6 +6,7 @@ import { rolloutEvaluation } from '../evaluate/rollout-evaluation.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { ppoSchema, type PpoConfig } from '../options/schemas/ppo.js';
 import { referenceOptions } from '../options/schemas/model.js';
+import { conversationTokens, withEnvironment } from '../rewards/environment.js';
 import { externalReward, rewardRole } from '../rewards/external-reward.js';
 import { microbatchesByName, requireOneVocabulary } from './layout.js';
 import { roleText } from './load-model.js';
@@ -44,7 +45,7 @@ export async function ppoSpec(
   ];
   await requireOneVocabulary(limits.vocabSize, roles);
   const logitsMask = recordsMask(ppo.gen, limits.vocabSize);
-  const newTokens = ppo.gen.max_new_tokens;
+  const newTokens = conversationTokens(config, ppo.gen.max_new_tokens);
   const rewardArgs = {
     output_scaling: ppo.reward_output_scaling,
     output_bias: ppo.reward_output_bias,
@@ -52,16 +53,19 @@ export async function ppoSpec(
   const rewardInterface = externalReward(config, rewardArgs);
   return {
     config,
-    mfcs: ppoMFCs({
-      nSeqs: config.dataset.train_bs_n_seqs,
-      logitsMask,
-      actorArgs: { ...ppo, logits_mask: logitsMask },
-      criticArgs: ppo,
-      rewardArgs,
-      ...(rewardInterface ? { rewardInterface } : {}),
-      nMbs: microbatchesByName(ppoMFCNames, config),
-      ...more,
-    }),
+    mfcs: withEnvironment(
+      ppoMFCs({
+        nSeqs: config.dataset.train_bs_n_seqs,
+        logitsMask,
+        actorArgs: { ...ppo, logits_mask: logitsMask },
+        criticArgs: ppo,
+        rewardArgs,
+        ...(rewardInterface ? { rewardInterface } : {}),
+        nMbs: microbatchesByName(ppoMFCNames, config),
+        ...more,
+      }),
+      config,
+    ),
     datasetKeys: ['packed_prompts'],
     nSeqs: config.dataset.train_bs_n_seqs,
     roles,

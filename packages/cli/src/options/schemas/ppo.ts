@@ -2,6 +2,7 @@
 import { ppoOptionsSchema } from '@realhf/model';
 import { z } from 'zod';
 
+import { envSchema } from '../../rewards/environment.js';
 import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
 import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
@@ -20,6 +21,7 @@ export const ppoObject = z.object({
     .prefault({})
     .describe('the frozen reward model; not needed with reward.fn or reward.url'),
   reward: rewardSchema.prefault({}).describe('rewards from code or a service'),
+  env: envSchema.prefault({}).describe('an environment that the actor talks to'),
   dataset: trainPromptOptions.describe('prompts'),
   ppo: ppoOptionsSchema.prefault({}).describe('the algorithm'),
   actor_gen: mfcSchema.prefault({}).describe('generation by the actor'),
