@@ -50,6 +50,7 @@ import { pagedAttention, writePages } from './ops/paged-attention/paged-attentio
 import { rope } from './ops/rope/rope.js';
 import { gatherRows, scatterRows } from './ops/rows/rows.js';
 import { sample, sampleRows } from './ops/sample/sample.js';
+import { deviceTensor, dtypeBytes } from './webgpu/device-tensor.js';
 import { Recorder, type RecorderOptions } from './webgpu/recorder.js';
 
 export class WebGpuOps implements Ops {
@@ -102,6 +103,16 @@ export class WebGpuOps implements Ops {
   }
   async readInts(t: Tensor, offset?: number, count?: number): Promise<Int32Array> {
     return new Int32Array(await this.recorder.read(t, offset, count));
+  }
+  /**
+   * Where a tensor lies, in bytes of a buffer, for transports that move device memory; what was recorded is submitted.
+   * `written`: the transport is about to change it.
+   */
+  deviceRange(t: Tensor, written: boolean): { buffer: GPUBuffer; offset: number; bytes: number } {
+    const { buffer, byteOffset, size, dtype } = deviceTensor(t);
+    this.recorder.flush();
+    if (written) buffer.version++;
+    return { buffer: buffer.gpu, offset: byteOffset, bytes: size * dtypeBytes[dtype] };
   }
   flush(): void {
     this.recorder.flush();

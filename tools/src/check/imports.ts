@@ -36,7 +36,9 @@ export function importsOf(path: string, text: string): Import[] {
 
 /** TypeScript sources under `packages/<name>/src` and `tools/src`. */
 export function readSources(root: string): Sources {
-  const packages = readdirSync(join(root, 'packages')).map((name) => `packages/${name}/src`);
+  const packages = [...readdirSync(join(root, 'packages')), 'comm/nccl'].map(
+    (name) => `packages/${name}/src`,
+  );
   const sources = new Map<string, string>();
   for (const folder of [...packages, 'tools/src', 'examples']) {
     for (const file of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
@@ -66,6 +68,7 @@ export function resolveImport(
 
 /** `packages/model/src/x.ts` → `model`; `tools`, `examples` for the rest. */
 export function packageOf(path: string): string {
+  if (path.startsWith('packages/comm/nccl/')) return 'comm-nccl';
   const [first = '', second = ''] = path.split('/');
   return first === 'packages' ? second : first;
 }

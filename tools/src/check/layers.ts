@@ -15,6 +15,7 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
   api: [],
   packing: ['api'],
   comm: ['api', 'packing'],
+  'comm-nccl': ['api', 'comm'],
   model: core,
   backends: core,
   dataflow: core,
@@ -34,7 +35,7 @@ export function layerProblems(sources: Sources): string[] {
     const may = allowed[from];
     if (!may || (from === 'cli' && isTest(path))) continue;
     for (const { specifier, line } of importsOf(path, text)) {
-      const name = /^@realhf\/([a-z]+)/.exec(specifier)?.[1];
+      const name = /^@realhf\/([a-z-]+)/.exec(specifier)?.[1];
       const to = name ?? packageOf(join(path, '..', specifier));
       const ours = name !== undefined || specifier.startsWith('.');
       if (!ours) continue;

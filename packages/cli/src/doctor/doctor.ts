@@ -14,6 +14,7 @@ import {
 
 import { advice } from './advice.js';
 import { copyBandwidth, matmul, type CopyResult, type MatmulResult } from './benchmarks.js';
+import { examineSharing, type SharingReport } from './sharing.js';
 
 /** What `json: true` prints, as one object. */
 export interface DoctorReport {
@@ -31,6 +32,8 @@ export interface DoctorReport {
   readonly matmulF32?: MatmulResult;
   readonly matmulF16?: MatmulResult;
   readonly copy?: CopyResult;
+  /** GPUs by UUID and PCI address, CUDA and NCCL, and whether they reach WebGPU's buffers. */
+  readonly sharing?: SharingReport;
   /** Errors that the device told, and measurements that failed. */
   readonly problems: readonly string[];
   readonly advice: readonly string[];
@@ -82,6 +85,7 @@ export async function examine(adapter?: AdapterChoice): Promise<DoctorReport> {
     : undefined;
   const copy = computes ? await attempt(() => copyBandwidth(gpu)) : undefined;
   gpu.device.destroy();
+  const sharing = computes ? await examineSharing(gpu.kind) : undefined;
   const { info } = gpu;
   return {
     ok: problems.length === 0,
@@ -107,6 +111,7 @@ export async function examine(adapter?: AdapterChoice): Promise<DoctorReport> {
     ...(f32 ? { matmulF32: f32 } : {}),
     ...(f16 ? { matmulF16: f16 } : {}),
     ...(copy ? { copy } : {}),
+    ...(sharing ? { sharing } : {}),
     problems,
     advice: advice(gpu),
   };
@@ -142,6 +147,12 @@ export function describe(report: DoctorReport): string {
     report.matmulF16 ? matmulLine(report.matmulF16) : report.adapter && 'no f16 subgroup matrices',
   );
   line('copy', report.copy && `${report.copy.gbPerSecond.toFixed(1)} GB/s (read and written)`);
+  report.sharing?.gpus.forEach((gpu, i) => {
+    line(i === 0 ? 'GPUs' : '', gpu);
+  });
+  line('CUDA', report.sharing?.cuda);
+  line('NCCL', report.sharing?.nccl);
+  line('sharing', report.sharing?.works);
   report.problems.forEach((problem, i) => {
     line(i === 0 ? 'problems' : '', problem);
   });

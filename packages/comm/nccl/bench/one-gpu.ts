@@ -56,7 +56,7 @@ async function collectives(
   const [a, b] = [await room(device, bytes), await room(device, bytes)];
   if (!a || !b) return;
   const start = performance.now();
-  const both = async (name: string, run: () => Promise<void>, seed: number) => {
+  const both = async (name: string, run: () => Promise<unknown>, seed: number) => {
     patterns.write(a.buffer, seed);
     patterns.write(b.buffer, 99);
     await run();
@@ -69,11 +69,7 @@ async function collectives(
   };
   await both('allGather', () => comm.allGather(a, b), 1);
   await both('reduceScatter', () => comm.reduceScatter(a, b), 2);
-  await both(
-    'send and recv',
-    async () => void (await Promise.all([comm.send(0, a), comm.recv(0, b)])),
-    3,
-  );
+  await both('send and recv', () => Promise.all([comm.send(0, a), comm.recv(0, b)]), 3);
   await one('broadcast', () => comm.broadcast(a, 0), 4);
   await one('allReduce', () => comm.allReduce(a), 5);
   row(
@@ -111,9 +107,10 @@ async function rates(
   const [from, to] = await lane.memory.open(uses);
   const rate = (ms: number) => `${(bytes / ms / 1e6).toFixed(1)} GB/s`;
   const copies = 20;
-  const copy = async () => {
+  const copy = () => {
     for (let i = 0; i < copies; i++) cuda.copy(to!, from!, bytes, lane.stream);
     cuda.synchronize(lane.stream);
+    return Promise.resolve();
   };
   await copy();
   row(`cuMemcpyDtoD of ${size(bytes)}`, rate((await median(5, copy)) / copies));
