@@ -11,8 +11,8 @@ import { openLibrary, type NativeLibrary, type NativeValue } from './native-libr
 const notReady = 600;
 /** Streams that don't wait for the default one. */
 const nonBlocking = 1;
-/** CUDA 11.0: the first whose entry points all of these are. */
-const oldest = 11000;
+/** CUDA 11.4: the first that has all of these entry points. */
+const oldest = 11040;
 
 const out = 'uint8_t *';
 const symbols = {

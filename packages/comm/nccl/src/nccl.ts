@@ -26,7 +26,6 @@ const symbols = {
   ncclGetUniqueId: [out],
   ncclCommInitRankConfig: [out, 'int', 'ncclUniqueId', 'int', out],
   ncclCommGetAsyncError: [ptr, out],
-  ncclCommFinalize: [ptr],
   ncclCommDestroy: [ptr],
   ncclCommAbort: [ptr],
   ncclGroupStart: [],
@@ -172,11 +171,6 @@ export class Nccl {
   /** Ends a communicator; with `abort`, also what is under way. Never throws: it is called on the way out. */
   end(comm: bigint, abort: boolean): void {
     this.library.code(abort ? 'ncclCommAbort' : 'ncclCommDestroy', comm);
-  }
-  /** Begins an orderly end; ready when `isReady` says so. */
-  finalize(comm: bigint): void {
-    const code = this.library.code('ncclCommFinalize', comm);
-    if (code !== inProgress) this.check('ncclCommFinalize', code, comm);
   }
 
   private check(name: string, code: number, comm = 0n): void {

@@ -82,7 +82,7 @@ describe.runIf(canRun())('ranks as processes', () => {
     ],
     ['REALHF_NCCL', 'old', /too old: it has no ncclGroupStart, ncclGroupEnd/],
     ['REALHF_DOUBLE_NCCL', '21405', /is NCCL 2.14.5; 2.18.0 or newer is needed/],
-    ['REALHF_DOUBLE_CUDA', '10020', /is of CUDA 10.2; 11.0 or newer is needed/],
+    ['REALHF_DOUBLE_CUDA', '10020', /is of CUDA 10.2; 11.4 or newer is needed/],
   ])('a missing or old library: %s=%s', async (name, value, message) => {
     const [only] = await run(1, { [name]: value === 'old' ? doubles.oldNccl : value });
     expect(only!.out).toMatch(message);

@@ -298,7 +298,6 @@ static void close_comm(Comm *c) {
   free(c);
 }
 int ncclCommAbort(Comm *c) { STORE(c->aborted, 1); close_comm(c); return NCCL_OK; }
-int ncclCommFinalize(Comm *c) { (void)c; return injected("ncclCommFinalize"); }
 int ncclCommDestroy(Comm *c) { close_comm(c); return NCCL_OK; }
 
 #ifndef WITHOUT_GROUP
