@@ -13,6 +13,7 @@ it('NaN in the checkpoint: the first step says so, nothing is saved', async () =
   const { code, err } = await real(sft(bench, { ...from(at('nan')), trial_name: 't' }));
   expect(code).toBe(1);
   expect(err).toMatch(/(^|\n)real: [^\n]*trainDefault[^\n]*step 0[^\n]*\br\d+[^\n]*\n$/);
+  expect(err).toMatch(/loss 'sft' is NaN: the log-probs of id 'r\d+' are NaN/);
   expect(err).not.toContain('unexpected');
   expect(readdirSync(at('real-runs/sft/t'))).not.toContain('checkpoints');
 });
