@@ -2,6 +2,7 @@
 import type { Model, Ops } from '@realhf/api';
 
 import { openPromptAnswer } from '../data/from-options.js';
+import { requireOneVocabulary } from '../experiments/layout.js';
 import { roleText } from '../experiments/load-model.js';
 import { frozenModelSchema } from '../options/schemas/model.js';
 import { bootstrapRatio, type Interval } from './bootstrap.js';
@@ -62,15 +63,20 @@ export async function perplexity(config: EvalConfig, ops: Ops): Promise<Perplexi
     const { mean, low, high } = bootstrapRatio(a, counts, { seed, resamples });
     return { mean: Math.exp(mean), low: Math.exp(low), high: Math.exp(high) };
   };
+  const other =
+    config.against === null ? undefined : frozenModelSchema.parse({ path: config.against });
+  await requireOneVocabulary(
+    limits.vocabSize,
+    other ? [{ role: 'against', key: 'against', options: other, isCritic: false, seed }] : [],
+  );
   const mine = await withModel({ ops, tokenizer, seed }, own, measure);
   const result = {
     records: counts.length,
     tokens: counts.reduce((a, b) => a + b, 0),
     perplexity: exp(mine),
   };
-  if (config.against === null) return result;
-  const other = frozenModelSchema.parse({ path: config.against });
-  // Its own tokenizer would make other tokens: per token they could not be compared.
+  if (!other) return result;
+  // Of the same tokens: those of another tokenizer could not be compared one by one.
   const theirs = await withModel({ ops, tokenizer, seed }, other, measure);
   return { ...result, against: exp(theirs), ratio: exp(mine.map((x, i) => x - theirs[i]!)) };
 }
