@@ -4,4 +4,4 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-$here/libVkLayer_realhf_share.so}
 ${CC:-gcc} -std=c11 -O2 -g0 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden -pthread \
-  -Wl,--no-undefined -Wl,--build-id=none -Wl,-s -o "$out" "$here/realhf_layer.c"
+  -Wl,--no-undefined -Wl,--build-id=none -Wl,-s -o "$out" "$here/realhf_layer.c" "$here/choice.c" "$here/sharing.c"
