@@ -1,5 +1,5 @@
 /**
- * What the product computes from a checkpoint, for tools/golden/check_checkpoint.py to compare: tokens of texts, logits
+ * What the product computes from a checkpoint, for tools/golden/check_checkpoint.py and check_peft.py to compare: tokens of texts, logits
  * or critic values of every position, greedy continuations. Sequences run packed, in one batch.
  */
 import { readFileSync } from 'node:fs';
@@ -11,6 +11,8 @@ import { ReaLModel } from '@realhf/model';
 import {
   loadTokenizer,
   readCheckpointDir,
+  readPeftDir,
+  writePeftDir,
   writeSafetensors,
   type SafetensorsTensor,
 } from '@realhf/model/node';
@@ -19,6 +21,9 @@ import {
 interface Request {
   readonly sequences: readonly (string | readonly number[])[];
   readonly newTokens: number;
+  /** A PEFT folder that is put on the checkpoint, and where to save it again. */
+  readonly adapter?: string;
+  readonly saveAdapter?: string;
 }
 
 /**
@@ -46,10 +51,18 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
   const ops = new WebGpuOps({ device: gpu.device, adapter: gpu.adapterName, isCpu: gpu.isCpu });
   const checkpoint = await readCheckpointDir(dir);
   const { config } = checkpoint;
-  const model = new ReaLModel({ ops, config });
+  const base = new ReaLModel({ ops, config });
   await checkpoint.load((name, full) => {
-    model.load(name, full);
+    base.load(name, full);
   });
+  const model = request.adapter === undefined ? base : await withAdapter(base, request.adapter);
+  if (model.adapter && request.saveAdapter !== undefined)
+    await writePeftDir(request.saveAdapter, {
+      config,
+      lora: model.adapter.lora,
+      getParam: (name) => model.dump(name),
+      base: dir,
+    });
   const pass = await model.forward(
     { tokens: sample.i32('packed_input_ids'), cuSeqlens },
     { train: false, logits: !config.isCritic },
@@ -82,9 +95,17 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
     });
   }
   await writeSafetensors(outFile, out);
-  model.free();
+  for (const m of new Set([model, base])) m.free();
   await checkpoint.close();
   ops.destroy();
   console.log(JSON.stringify({ adapter: gpu.adapterName, family: config.family }));
   return 0;
+}
+
+async function withAdapter(base: ReaLModel, dir: string): Promise<ReaLModel> {
+  const { ops, config } = base;
+  const { lora, params } = await readPeftDir(dir, config);
+  const model = new ReaLModel({ ops, config, adapter: { base, lora } });
+  for (const [name, values] of params) model.load(name, values);
+  return model;
 }

@@ -33,7 +33,11 @@ const peftSchema = z.object({
   rank_pattern: empty.default(null),
   alpha_pattern: empty.default(null),
   layers_to_transform: z.null().default(null),
-  modules_to_save: z.array(z.literal('score')).nullable().default(null),
+  // Names that PEFT lists for any classifier; tensors that are not ours are refused later.
+  modules_to_save: z
+    .array(z.enum(['score', 'classifier']))
+    .nullable()
+    .default(null),
 });
 
 function isEmpty(value: object): boolean {
