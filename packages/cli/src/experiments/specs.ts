@@ -48,8 +48,8 @@ const makers: Readonly<Record<string, Maker>> = {
 /** Throws ConfigError on an unknown command; options are those that the command's schema gave. */
 export function makeSpec(command: string, options: unknown): Promise<ExperimentSpec> {
   if (command.startsWith(userCommandPrefix)) {
-    const { schema, spec } = userExperiment(command.slice(userCommandPrefix.length));
-    return spec(schema.parse(options));
+    const experiment = userExperiment(command.slice(userCommandPrefix.length));
+    return experiment.spec(experiment.schema.parse(options));
   }
   const make = makers[command];
   if (!make)

@@ -87,15 +87,15 @@ it('calculator-env talks with the actor, and GRPO learns from what the actor sai
   const words = ['grpo', ...policy, 'ppo.kl_ctl=0', 'group_size=2'];
   const gen = ['ppo.gen.max_new_tokens=4', 'ppo.gen.min_new_tokens=4', 'ppo.ppo_n_minibatches=1'];
   const steps = ['exp_ctrl.benchmark_steps=1', `reward.fn=${reward}`];
-  const talk = [`env.fn=${env}`, 'env.max_turns=3', 'env.max_observation_tokens=4'];
-  await ended(...words, ...gen, ...steps, ...talk, 'experiment_name=talk');
+  const talk = ['env.max_turns=3', 'env.max_observation_tokens=4'];
+  await ended(...words, ...gen, ...steps, ...talk, `env.fn=${env}`, 'experiment_name=talk');
   const [talked] = metricsOf(run('talk'), 'actor_train');
   // 24 answers of 4 to 12 sampled tokens; what was said to them is in their lengths only.
   expect(talked!.n_tokens).toBeGreaterThan(24 * 4);
   expect(talked!.n_tokens).toBeLessThanOrEqual(24 * 12);
   expect(talked!.importance_weight).toBeCloseTo(1, 5);
   const calculator = [`env.fn=${example('calculator-env.ts')}`, 'experiment_name=calculator'];
-  await ended(...words, ...gen, ...steps, ...calculator);
+  await ended(...words, ...gen, ...steps, ...talk, ...calculator);
   // Letters hold no sum: one turn each.
   expect(metricsOf(run('calculator'), 'actor_train')[0]!.n_tokens).toBe(24 * 4);
 });

@@ -39,7 +39,8 @@ async function choose(word: string): Promise<Command> {
   const name = wanted ?? names[0]!;
   if (!names.includes(name))
     throw new ConfigError(`${file} registers no '${name}'; it registers ${names.join(', ')}`);
-  const { summary, schema, examples, spec } = userExperiment(name);
+  const experiment = userExperiment(name);
+  const { summary, schema, examples } = experiment;
   return defineCommand({
     name: `run ${word}`,
     summary,
@@ -49,7 +50,7 @@ async function choose(word: string): Promise<Command> {
       const common = config as CommonConfig;
       // Workers import the file before they look for the experiment.
       const options = { ...common, user_modules: [file, ...common.user_modules] };
-      await runSpec(userCommandPrefix + name, await spec(options), context);
+      await runSpec(userCommandPrefix + name, await experiment.spec(options), context);
     },
   });
 }
