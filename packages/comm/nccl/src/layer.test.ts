@@ -79,7 +79,7 @@ describe.runIf(canRun())('the layer', () => {
     expect(none.error).toMatch(/no adapter/);
     expect(none.devices.map((d) => d.shown)).toEqual([false, false]);
   });
-  test('is what its source gives', () => {
+  test.runIf(existsSync('/usr/include/vulkan/vk_layer.h'))('is what its source gives', () => {
     const built = join(folder, 'built.so');
     execFileSync('sh', [join(layer, 'build.sh'), built]);
     const symbols = (path: string) =>
