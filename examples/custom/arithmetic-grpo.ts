@@ -5,45 +5,17 @@
  *
  * In this repository: npm run example custom/arithmetic-grpo
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 
 import { commands, runCli } from '@realhf/cli';
 
+import { writeCharacterModel } from './character-model.js';
+
 const dir = mkdtempSync(join(tmpdir(), 'arithmetic-'));
 const model = join(dir, 'model');
-
-/** A token per character, then the end of text and padding. */
-function writeModel(): void {
-  const letters = Array.from('0123456789,=');
-  const eos = letters.length;
-  const special = (content: string, i: number) => ({
-    ...{ id: eos + i, content, special: true, normalized: false },
-    ...{ single_word: false, lstrip: false, rstrip: false },
-  });
-  const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
-  const tokenizer = {
-    version: '1.0',
-    added_tokens: ['<|end|>', '<|pad|>'].map(special),
-    ...{ normalizer: null, pre_tokenizer: bytes, post_processor: null, decoder: bytes },
-    model: { type: 'BPE', vocab: Object.fromEntries(letters.map((c, i) => [c, i])), merges: [] },
-  };
-  const config = {
-    ...{ model_type: 'llama', hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2 },
-    ...{ num_attention_heads: 2, num_key_value_heads: 2, max_position_embeddings: 16 },
-    ...{ vocab_size: eos + 2, rms_norm_eps: 1e-5, tie_word_embeddings: true },
-    ...{ bos_token_id: eos, eos_token_id: eos, pad_token_id: eos + 1, initializer_range: 0.1 },
-  };
-  mkdirSync(model);
-  const write = (name: string, value: unknown) => {
-    writeFileSync(join(model, name), JSON.stringify(value));
-  };
-  write('config.json', config);
-  write('tokenizer.json', tokenizer);
-  write('tokenizer_config.json', { eos_token: '<|end|>', pad_token: '<|pad|>' });
-}
 
 /** All 720 problems in an order that looks like chance and is always the same: a third each to learn, to try, to measure. */
 function writeProblems(): void {
@@ -94,7 +66,7 @@ function trained(name: string, role: string): string {
   return `${checkpoints}/${newest}/models/${role}`;
 }
 
-writeModel();
+writeCharacterModel(model, '0123456789,=');
 writeProblems();
 await real([
   ...['sft', 'experiment_name=sft', 'model.init_from_scratch=true', `model.config=${model}`],
