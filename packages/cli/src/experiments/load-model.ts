@@ -274,7 +274,7 @@ export async function saveModel(
 }
 
 /** Whole parameters and where they belong. */
-export interface SavedModel {
+interface SavedModel {
   readonly config: ModelConfig;
   /** Of an adapter: then getParam gives its parameters. */
   readonly lora: LoraConfig | undefined;

@@ -23,7 +23,7 @@ export function randomAdapter(config: ModelConfig, lora: LoraConfig, seed = 90):
   );
 }
 
-export interface AdaptedOptions {
+interface AdaptedOptions {
   readonly params?: Params;
   readonly adapter?: Params;
   readonly layout?: Partial<Parallelism>;

@@ -8,7 +8,7 @@ import { Arena, type ModelConfig, type Ops, type Tensor } from '@realhf/api';
 import { loraScale, loraSites, type LoraConfig } from './config.js';
 
 /** Parameters and gradients by name. */
-export interface AdapterStore {
+interface AdapterStore {
   readonly config: ModelConfig;
   readonly ops: Ops;
   maybe(name: string): Tensor | undefined;

@@ -31,7 +31,7 @@ export function loraScale({ rank, alpha, rslora = false }: LoraConfig): number {
 }
 
 /** A weight of a block that is adapted. */
-export interface LoraSite {
+interface LoraSite {
   /** `attn.qkv`, `attn.o`, `mlp.gate_up`, `mlp.fc`, `mlp.down`. */
   readonly name: string;
   readonly rows: number;
