@@ -69,7 +69,9 @@ describe('real dpo', () => {
   it('refuses options that would be ignored', () => {
     const parse = (...more: string[]) => configOf(dpoSchema, words('bad', ...more));
     expect(() => parse('loss_type=ipo', 'label_smoothing=0.1')).toThrow(/'label_smoothing'/);
-    expect(() => parse('exp_ctrl.eval_freq_steps=1')).toThrow('evaluation needs dataset.valid_path');
+    expect(() => parse('exp_ctrl.eval_freq_steps=1')).toThrow(
+      'evaluation needs dataset.valid_path',
+    );
     expect(() => parse('actor_train.n_mbs=7')).toThrow(/'actor_train\.n_mbs'/);
   });
 });

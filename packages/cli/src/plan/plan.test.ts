@@ -119,17 +119,20 @@ describe('real plan', () => {
     expect(optimizer).toBe(parameters);
   });
 
-  it.each(['dpo', 'rw', 'gen', 'grpo', 'remax', 'raft'])('%s on every small cluster', async (name) => {
-    for (const [nodes, gpus] of [
-      [1, 1],
-      [1, 3],
-      [2, 3],
-    ] as const) {
-      const where = [`n_nodes=${nodes}`, `n_gpus_per_node=${gpus}`];
-      const { ranks } = await json(name, 'preset=qwen2.5-0.5b', ...where);
-      expect(ranks).toHaveLength(nodes * gpus);
-    }
-  });
+  it.each(['dpo', 'rw', 'gen', 'grpo', 'remax', 'raft'])(
+    '%s on every small cluster',
+    async (name) => {
+      for (const [nodes, gpus] of [
+        [1, 1],
+        [1, 3],
+        [2, 3],
+      ] as const) {
+        const where = [`n_nodes=${nodes}`, `n_gpus_per_node=${gpus}`];
+        const { ranks } = await json(name, 'preset=qwen2.5-0.5b', ...where);
+        expect(ranks).toHaveLength(nodes * gpus);
+      }
+    },
+  );
 
   it.each([
     ['ppo', 2, /the shape of 'actor' is unknown; set actor.path, actor.preset or preset/],

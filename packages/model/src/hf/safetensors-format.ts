@@ -157,10 +157,7 @@ export function tensorBytes(dtype: SafetensorsDType, elements: number): number {
 }
 
 /** f32 or i32 values as bytes of `dtype`, rounded to nearest even: a view of `data` where nothing changes. */
-export function encodeTensor(
-  dtype: WritableDType,
-  data: Float32Array | Int32Array,
-): Uint8Array {
+export function encodeTensor(dtype: WritableDType, data: Float32Array | Int32Array): Uint8Array {
   if (dtype === 'F32' || dtype === 'I32')
     return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const half = new Uint16Array(data.length);
