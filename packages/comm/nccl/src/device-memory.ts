@@ -61,10 +61,9 @@ export class SharedMemory implements DeviceMemory {
   }
 
   async open(uses: readonly Use[]): Promise<bigint[]> {
-    const fresh = uses.filter((u) => !this.known.has(u.buffer));
-    if (fresh.length > 0) this.initialize(fresh);
+    this.touch(uses);
     await this.device.queue.onSubmittedWorkDone();
-    if (fresh.length > 0) this.sweep();
+    if (uses.some((u) => !this.known.has(u.buffer))) this.sweep();
     return uses.map((u) => this.address(u));
   }
 
@@ -72,8 +71,12 @@ export class SharedMemory implements DeviceMemory {
     // CUDA wrote in place.
   }
 
-  /** Dawn clears a buffer lazily before its first use, also after CUDA has written it; a copy from it is such a use. */
-  private initialize(uses: readonly Use[]): void {
+  /**
+   * A copy from each buffer. Dawn clears a buffer lazily before its first use, also after CUDA has written it; and it
+   * holds a writeBuffer back until the next submit, which `onSubmittedWorkDone` does not bring about: without this one
+   * an earlier write would land on what NCCL has received.
+   */
+  private touch(uses: readonly Use[]): void {
     this.scratch ??= this.device.createBuffer({ size: 4, usage: GPUBufferUsage.COPY_DST });
     const encoder = this.device.createCommandEncoder();
     for (const { buffer } of uses) encoder.copyBufferToBuffer(buffer, 0, this.scratch, 0, 4);
