@@ -37,6 +37,14 @@ function table(
   return rows
     .map(([name, kind, value, meaning]) => {
       const head = `  ${name.padEnd(a)}  ${kind.padEnd(b)}  ${value.padEnd(c)}`;
+      // A list of many choices: what it takes and its default get lines of their own.
+      if (head.length > columns)
+        return [
+          `  ${name}`,
+          ...[`${kind.replaceAll('|', ' | ')}; default ${value}`, meaning]
+            .flatMap((text) => wrap(text, columns - 6))
+            .map((l) => `      ${l}`),
+        ].join('\n');
       if (narrow)
         return [head.trimEnd(), ...wrap(meaning, columns - 6).map((l) => `      ${l}`)].join('\n');
       const lines = wrap(meaning, columns - left);
