@@ -1,7 +1,8 @@
 /**
  * TensorCommunicator: the collectives of a group on device tensors. What crosses the wire is not the caller's concern:
  * an implementation may stage through the host (any Communicator) or move device memory (NCCL). Same order of calls on
- * every rank; tensors of 4-byte elements; sums are taken in rank order, so they are the same on every rank and run.
+ * every rank; tensors of 4-byte elements; sums are the same on every rank and run: in rank order where the host takes
+ * them, in an order of NCCL's own there.
  */
 import type { Tensor } from './tensor.js';
 
