@@ -36,6 +36,11 @@ export interface RecorderOptions {
    * Default 'f32'.
    */
   readonly matmulPrecision?: 'f32' | 'f16' | undefined;
+  /**
+   * Attention of whole sequences in the f32 kernel that decoding uses, also where matmul rounds to f16, so that sampled and
+   * recomputed log-probs agree bit for bit. Default false; no difference under 'f32'.
+   */
+  readonly deterministic?: boolean | undefined;
   /** What the adapter told of itself; default the device's own. */
   readonly adapterInfo?: GPUAdapterInfo;
 }
@@ -46,6 +51,8 @@ export class Recorder {
   readonly isCpu: boolean;
   /** matmul in f16: asked for, and the device can. */
   readonly f16Matmul: boolean;
+  /** Attention in f16, too. */
+  readonly f16Attention: boolean;
   readonly pool: BufferPool;
   /** f16 forms of weights and the like. */
   readonly operands = new OperandCache((t) => {
@@ -83,6 +90,7 @@ export class Recorder {
     this.dispatchesPerSubmit = this.isCpu ? Infinity : gpuDispatchesPerSubmit;
     this.f16Matmul =
       options.matmulPrecision === 'f16' && supportsF16Matmul(device, options.adapterInfo);
+    this.f16Attention = this.f16Matmul && options.deterministic !== true;
     this.pool = new BufferPool(device, (e) => (this.failure ??= e));
     this.paramBuffer = device.createBuffer({
       size: slotBytes * slots,

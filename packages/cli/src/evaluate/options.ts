@@ -36,6 +36,7 @@ const evalObject = z.object({
   resamples: z.number().int().positive().default(10_000).describe('of the bootstrap over prompts'),
   seed: commonShape.seed.unwrap().default(1).describe('of sampling and of the bootstrap'),
   matmul_precision: commonShape.matmul_precision,
+  deterministic: commonShape.deterministic,
   out: z
     .string()
     .min(1)

@@ -9,25 +9,31 @@ export interface OpenedOps {
   readonly gpu: OpenedGpu;
 }
 
+/** How exact products are, as the options say. */
+export type Precision = Partial<Pick<CommonConfig, 'matmul_precision' | 'deterministic'>>;
+
 /** Opens the adapter of `$REALHF_ADAPTER`, else the best there is. Throws DeviceError telling what was tried and what to install. */
 export async function openOps(
   options: OpenGpuOptions = {},
-  matmulPrecision: 'f32' | 'f16' = 'f32',
+  precision: Precision = {},
 ): Promise<OpenedOps> {
   const gpu = await openGpu({ resolveFrom: [import.meta.url], ...options });
   const { device, adapterName: adapter, isCpu, info: adapterInfo } = gpu;
-  return { ops: new WebGpuOps({ device, adapter, isCpu, matmulPrecision, adapterInfo }), gpu };
+  const { matmul_precision: matmulPrecision, deterministic } = precision;
+  const kind = { device, adapter, isCpu, adapterInfo };
+  return { ops: new WebGpuOps({ ...kind, matmulPrecision, deterministic }), gpu };
 }
 
 /** Calls `use` with an opened device, or with one that is opened for it and destroyed after it, failed or not. */
 export async function withOps<T>(
   opened: OpenedOps | undefined,
-  { matmul_precision: precision }: Pick<CommonConfig, 'matmul_precision'>,
+  precision: Precision,
   use: (device: OpenedOps) => Promise<T>,
 ): Promise<T> {
   if (opened) return use(opened);
   const device = await openOps({}, precision);
-  if (precision === 'f16' && !device.ops.recorder.f16Matmul) warn(device.gpu.adapterName);
+  if (precision.matmul_precision === 'f16' && !device.ops.recorder.f16Matmul)
+    warn(device.gpu.adapterName);
   try {
     return await use(device);
   } finally {

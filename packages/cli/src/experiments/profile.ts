@@ -38,6 +38,7 @@ const frame = z.object({
   trial_name: z.string().nullable(),
   fileroot: z.string(),
   matmul_precision: z.enum(['f32', 'f16']),
+  deterministic: z.boolean(),
   n_nodes: z.number(),
   n_gpus_per_node: z.number(),
   dataset: z.object({ train_bs_n_seqs: z.number() }),
@@ -72,7 +73,7 @@ export async function runProfile(
   const path = join(root, 'setups.jsonl');
   writeFileSync(path, '', { flag: 'wx' });
   const one = f.n_nodes * f.n_gpus_per_node === 1;
-  const device = opened ?? (one ? await openOps({}, f.matmul_precision) : undefined);
+  const device = opened ?? (one ? await openOps({}, f) : undefined);
   try {
     for (const [i, setup] of setups.entries()) {
       if (context.signal.aborted) break;

@@ -56,7 +56,7 @@ async function work(words: readonly string[]): Promise<void> {
   for (const module of config.modules) await loadUserModule(module);
   const names = await openNames(config.names);
   const spec = await makeSpec(config.command, config.options);
-  const { ops } = await openOps({}, spec.config.matmul_precision);
+  const { ops } = await openOps({}, spec.config);
   say(`${name} (process ${process.pid}) on ${ops.adapter}`);
   const world =
     config.size === 1

@@ -31,6 +31,7 @@ const serveObject = z.object({
   port: z.number().int().min(0).max(65535).default(8000).describe('0: any free one'),
   seed: commonShape.seed.describe('of random weights; draws are seeded by requests'),
   matmul_precision: commonShape.matmul_precision,
+  deterministic: commonShape.deterministic,
   kv_gib: z
     .number()
     .positive()

@@ -77,7 +77,7 @@ const keyGradient = defineKernel({
 export function fitsF16Attention(r: Recorder, a: AttentionArgs): boolean {
   const { group, range_stride } = attentionValues(a);
   return (
-    r.f16Matmul && (a.headDim === 64 || a.headDim === 128) && group <= rows && range_stride === 2
+    r.f16Attention && (a.headDim === 64 || a.headDim === 128) && group <= rows && range_stride === 2
   );
 }
 

@@ -49,6 +49,12 @@ export const commonShape = {
     .describe(
       'f16: matrix products of f16 operands with f32 sums, where the adapter has matrix units',
     ),
+  deterministic: z
+    .boolean()
+    .default(false)
+    .describe(
+      'with matmul_precision=f16: attention in f32, so that sampled and recomputed log-probs are the same bits',
+    ),
   save: z
     .object({
       dtype: z
