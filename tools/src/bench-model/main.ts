@@ -39,6 +39,7 @@ export async function benchModel(args: readonly string[]): Promise<ModelTiming[]
       'tokens-per-mb': { type: 'string', default: '4096' },
       precision: { type: 'string', default: 'f32' },
       skip: { type: 'string', default: '' },
+      deterministic: { type: 'boolean', default: false },
     },
   });
 
@@ -50,6 +51,7 @@ export async function benchModel(args: readonly string[]): Promise<ModelTiming[]
     device: gpu.device,
     adapter: gpu.adapterName,
     isCpu: gpu.isCpu,
+    deterministic: values.deterministic,
     ...(values.precision === 'f16'
       ? { matmulPrecision: 'f16' as const, adapterInfo: gpu.info }
       : {}),
