@@ -16,6 +16,12 @@ export {
   type TrainState,
 } from './engine/zero.js';
 export { header, kernels, type Kernel } from './webgpu/kernel.js';
+export {
+  openBrowserGpu,
+  type BrowserGpu,
+  type OpenBrowserGpuOptions,
+} from './webgpu/open-browser-gpu.js';
 export { Recorder, type RecorderOptions } from './webgpu/recorder.js';
+export { type UsedLimits } from './webgpu/request-device.js';
 export { WebGpuOps } from './webgpu-ops.js';
 export { supportsF16Matmul } from './webgpu/subgroup-matrix.js';

@@ -14,5 +14,5 @@ export {
   type OpenedGpu,
   type OpenGpuOptions,
 } from './open-gpu.js';
-export { type UsedLimits } from './request-device.js';
+export { type UsedLimits } from '../webgpu/request-device.js';
 export { defaultCacheDir } from './swiftshader.js';

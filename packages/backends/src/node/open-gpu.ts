@@ -6,7 +6,7 @@
 import { ConfigError, DeviceError } from '@realhf/api';
 
 import { createInstance } from './dawn.js';
-import { adapterName, requestDevice, type UsedLimits } from './request-device.js';
+import { adapterName, requestDevice, type UsedLimits } from '../webgpu/request-device.js';
 import { findSwiftShaderPackage, unpackSwiftShader } from './swiftshader.js';
 import { lavapipeDrivers, loadGlobally, loadSystemVulkan, withDrivers } from './vulkan-system.js';
 

@@ -4,7 +4,7 @@
  */
 import { DeviceError } from '@realhf/api';
 
-import { subgroupMatrixFeature } from '../webgpu/subgroup-matrix.js';
+import { subgroupMatrixFeature } from './subgroup-matrix.js';
 
 /** Limits that the kernels look at; bytes, invocations, buffers, workgroups. */
 export const usedLimits = [
