@@ -14,6 +14,7 @@ import { emptyModel, loadModel } from '../experiments/load-model.js';
 import { adapterOwner, isFrozen } from '../experiments/shared-weights.js';
 import type { ExperimentSpec, RoleSpec } from '../experiments/spec.js';
 import { Replica } from './replica.js';
+import type { TensorWorld } from './tensor-world.js';
 
 export interface BuildOptions {
   readonly spec: ExperimentSpec;
@@ -21,6 +22,7 @@ export interface BuildOptions {
   readonly rank: number;
   /** Of all ranks; undefined where there is one. */
   readonly world: Communicator | undefined;
+  readonly tensorWorld: TensorWorld | undefined;
   readonly ops: Ops;
   readonly totalSteps: number;
 }
@@ -71,7 +73,7 @@ async function buildReplica(
   role: RoleSpec,
 ): Promise<Replica> {
   const { ops } = o;
-  const groups = groupsOf(o, placement);
+  const groups = await groupsOf(o, placement);
   const { holdsParameters: allocate } = placement;
   const from = { ...role, role: role.key };
   const { model, tokenizerDir } = allocate
@@ -84,12 +86,16 @@ async function buildReplica(
   return new Replica({ ...common, trained });
 }
 
-function groupsOf({ world }: BuildOptions, { ranks, parallel, model }: Placement): ParallelGroups {
+async function groupsOf(
+  { world, tensorWorld }: BuildOptions,
+  { ranks, parallel, model }: Placement,
+): Promise<ParallelGroups> {
   if (ranks.length === 1) return { coordinates: { pp: 0, dp: 0, tp: 0 }, tpSize: 1, ppSize: 1 };
   const group = world?.group(ranks);
   if (!group)
     throw new ConfigError(
       `model ${model.role} needs ranks ${ranks.join(', ')}, this run has ${world?.size ?? 1}`,
     );
-  return parallelGroups(group, parallel);
+  const tensors = await tensorWorld?.groups(ranks, parallel);
+  return { ...parallelGroups(group, parallel), ...(tensors ? { tensors } : {}) };
 }

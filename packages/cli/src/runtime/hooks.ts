@@ -8,6 +8,7 @@ import {
   type ModelConfig,
   type ModelName,
   type Ops,
+  type TensorCommunicator,
 } from '@realhf/api';
 import { planRealloc, ReallocSession } from '@realhf/comm';
 import { planHook, type HookPlan, type HookRunner, type Placement } from '@realhf/dataflow';
@@ -19,6 +20,8 @@ export interface HooksOptions {
   readonly rank: number;
   readonly ops: Ops;
   readonly world: Communicator | undefined;
+  /** The same ranks from device to device, where that can be. */
+  readonly tensors?: TensorCommunicator | undefined;
   readonly placements: readonly Placement[];
   /** Of this rank. */
   readonly replicas: readonly Replica[];
@@ -62,7 +65,7 @@ export class WorkerHooks implements HookRunner {
     const key = `${modelKey(source)} ${modelKey(target)}`;
     const made = this.sessions.get(key);
     if (made) return made;
-    const { ops, rank, world, nodeOf } = this.o;
+    const { ops, rank, world, tensors, nodeOf } = this.o;
     const [a, b] = [this.placement(source), this.placement(target)];
     const [from, to] = [this.config(source), this.config(target)];
     // Of models with adapters these alone are moved: every replica has the weights.
@@ -78,7 +81,13 @@ export class WorkerHooks implements HookRunner {
         skip: lora ? [] : unsharedParams(from, to),
       },
     );
-    const session = new ReallocSession({ plan, rank, ops, ...(world ? { comm: world } : {}) });
+    const session = new ReallocSession({
+      plan,
+      rank,
+      ops,
+      ...(world ? { comm: world } : {}),
+      ...(tensors ? { tensors } : {}),
+    });
     this.sessions.set(key, session);
     return session;
   }

@@ -25,6 +25,8 @@ export type RuntimeRequest = SaveShardsRequest | LoadShardsRequest | ExportReque
 /** Of one worker process. */
 export interface Usage {
   readonly adapter: string;
+  /** How tensors travel to others, and why so. */
+  readonly comm: string;
   /** Bytes of buffers on the device, at most since the start. */
   readonly deviceBytes: number;
   /** Bytes of the process. */

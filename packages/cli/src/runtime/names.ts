@@ -14,4 +14,5 @@ export async function openNames(where: string): Promise<NameResolve> {
 /** Keys below the prefix of a run (reference: S7). */
 export const controlKey = (prefix: string) => `${prefix}/request_reply_stream/master`;
 export const sampleKey = (prefix: string, worker: string) => `${prefix}/sample_stream/${worker}`;
+export const tensorPrefix = (prefix: string) => `${prefix}/distributed/nccl`;
 export const worldPrefix = (prefix: string) => `${prefix}/distributed/peer`;

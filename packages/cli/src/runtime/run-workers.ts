@@ -139,7 +139,7 @@ async function attempt(
       plan: runPlan,
       master,
       context,
-      on: `${plan.size} workers: ${adapters}`,
+      on: `${plan.size} workers: ${adapters}; ${usage[0]?.comm ?? ''}`,
       notes: data.notes,
       measure: () => measure(stream),
       save: (step) =>
@@ -149,7 +149,9 @@ async function attempt(
     graceMs = exitMs;
     return result;
   } catch (error) {
-    const death = await processes.deathWithin(deathMs);
+    // Only of a lost peer a death may be the cause; what a worker said itself is told at once.
+    const isLost = error instanceof Error && error.name === 'CommError';
+    const death = isLost ? await processes.deathWithin(deathMs) : processes.death;
     const failed = processes.all.map((w) => ({
       name: w.name,
       pid: w.pid ?? 0,

@@ -12,7 +12,6 @@ import { ModelWorker } from '@realhf/dataflow';
 import { movedRoles, MovedParams } from '../checkpoint/moved-params.js';
 import { loadShards, readParams, saveShards, type TrainedPart } from '../checkpoint/shards.js';
 import { originalParams, saveParams } from '../experiments/load-model.js';
-import { openOps } from '../experiments/open-ops.js';
 import { makeSpec } from '../experiments/specs.js';
 import { stamped } from '../lifecycle/run-logs.js';
 import { externalModel } from '../rewards/external-model.js';
@@ -23,9 +22,12 @@ import { buildReplicas } from './build-replicas.js';
 import { WorkerHooks } from './hooks.js';
 import { formatRunKeys, keysVariable, parseRunKeys } from './keys.js';
 import type { RuntimeReply, RuntimeRequest } from './messages.js';
-import { controlKey, openNames, sampleKey, worldPrefix } from './names.js';
+import { controlKey, openNames, sampleKey, tensorPrefix, worldPrefix } from './names.js';
+import { loadNccl } from './nccl-package.js';
 import { SamplePuller, serveSamples } from './sample-plane.js';
+import { openTensorWorld } from './tensor-world.js';
 import { workerConfigSchema, workerName } from './worker-config.js';
+import { openWorkerGpu } from './worker-gpu.js';
 import { connectWorker } from './zmq-worker.js';
 
 /** Serves one run, then ends the process. What start-up throws goes to the log; failures of requests are replies. */
@@ -56,8 +58,16 @@ async function work(words: readonly string[]): Promise<void> {
   for (const module of config.modules) await loadUserModule(module);
   const names = await openNames(config.names);
   const spec = await makeSpec(config.command, config.options);
-  const { ops } = await openOps({}, spec.config);
-  say(`${name} (process ${process.pid}) on ${ops.adapter}`);
+  const { comm, gpus } = spec.config;
+  const nccl = await loadNccl();
+  const { ops, gpu, choice } = await openWorkerGpu({
+    nccl: typeof nccl === 'string' ? undefined : nccl,
+    local: rank % config.gpusPerNode,
+    perNode: config.gpusPerNode,
+    gpus,
+    precision: spec.config,
+  });
+  say(`${name} (process ${process.pid}) on ${[ops.adapter, choice].filter(Boolean).join(', ')}`);
   const world =
     config.size === 1
       ? undefined
@@ -70,7 +80,29 @@ async function work(words: readonly string[]): Promise<void> {
           timeoutMs: config.callTimeoutMs,
         });
   const { placements, totalSteps } = config;
-  const replicas = await buildReplicas({ spec, placements, rank, world, ops, totalSteps });
+  const tensorWorld =
+    world &&
+    (await openTensorWorld({
+      comm,
+      nccl,
+      ops,
+      device: gpu.device,
+      world,
+      names,
+      key: tensorPrefix(prefix),
+      callTimeoutMs: config.callTimeoutMs,
+      say,
+    }));
+  if (tensorWorld) say(tensorWorld.choice);
+  const replicas = await buildReplicas({
+    spec,
+    placements,
+    rank,
+    world,
+    tensorWorld,
+    ops,
+    totalSteps,
+  });
 
   const opened = once(() => spec.openData());
   const pullers = new SamplePuller(keys, (worker) =>
@@ -98,6 +130,7 @@ async function work(words: readonly string[]): Promise<void> {
       rank,
       ops,
       world,
+      tensors: tensorWorld?.tensors,
       placements,
       replicas,
       configs,
@@ -145,6 +178,7 @@ async function work(words: readonly string[]): Promise<void> {
       case 'usage':
         return {
           adapter: ops.adapter,
+          comm: tensorWorld?.choice ?? '',
           deviceBytes: ops.memory().peak,
           residentBytes: process.memoryUsage.rss(),
         };
@@ -158,6 +192,7 @@ async function work(words: readonly string[]): Promise<void> {
   samples.close();
   await pullers.close();
   socket.close();
+  await tensorWorld?.close();
   await world?.close();
   await names.close();
   ops.destroy();

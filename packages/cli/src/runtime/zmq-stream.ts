@@ -82,7 +82,7 @@ export class ZmqStream implements Stream {
 
   async request<R extends Request>(worker: string, message: R): Promise<ReplyTo<R>> {
     const reply = decodeMessage(await this.ask(worker, 'flow', encodeMessage(message))) as Reply;
-    if (reply.type === 'error') throw errorOf(reply.name, reply.message);
+    if (reply.type === 'error') throw errorOf(reply.name, `${worker}: ${reply.message}`);
     return reply as ReplyTo<R>;
   }
 
