@@ -122,7 +122,7 @@ function overNccl(world: NcclWorld, nccl: NcclPackage): TensorWorld {
     tensors: world,
     async groups(ranks, parallel) {
       const at = ranks.indexOf(world.rank);
-      const tensors: { -readonly [A in 'tp' | 'pp' | 'dp']?: NcclWorld } = {};
+      const tensors: Partial<Record<'tp' | 'pp' | 'dp', NcclWorld>> = {};
       for (const axis of ['tp', 'pp', 'dp'] as const) {
         const mine = groupOf(at, axis, parallel).map((i) => ranks[i]!);
         const comm = mine.length > 1 ? await group(mine) : undefined;

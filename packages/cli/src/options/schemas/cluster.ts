@@ -19,6 +19,19 @@ export const clusterShape = {
     .nullable()
     .default(null)
     .describe("names of the nodes in device meshes, 'gpu-[01-02]'; null: NODE01, NODE02, …"),
+  comm: z
+    .enum(['auto', 'nccl', 'socket'])
+    .default('auto')
+    .describe(
+      'how tensors travel between devices: nccl (@realhf/comm-nccl), socket: through the host; auto: nccl where every worker can share memory with it',
+    ),
+  gpus: z
+    .array(z.string().min(1))
+    .nullable()
+    .default(null)
+    .describe(
+      'the GPU of each worker of a node by UUID, PCI address or index (needs @realhf/comm-nccl); null: in the order of CUDA',
+    ),
   redis_url: z
     .string()
     .min(1)
