@@ -10,6 +10,7 @@ export interface AttentionDropout {
   readonly amount: number;
 }
 
+/** Attention of packed queries over ranges of keys. */
 export interface AttentionArgs {
   /** Rows of nHeads·headDim: queries [tQ]. */
   readonly q: Strided;
@@ -39,6 +40,7 @@ export interface AttentionArgs {
   readonly dropout?: AttentionDropout;
 }
 
+/** What attention's backward needs beside the arguments of its forward. */
 export interface AttentionBackwardArgs extends AttentionArgs {
   readonly lse: Tensor;
   /** [tQ, nHeads·headDim]. */

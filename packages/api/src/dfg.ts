@@ -1,6 +1,7 @@
 /** MFCDef: one model function call of a dataflow graph (reference: F1–F3). Plain data; dataflow builds and checks graphs of them. */
 import type { ModelName } from './names.js';
 
+/** What a model function call asks of its model. */
 export type MFCType = 'generate' | 'inference' | 'train_step';
 
 /** Registered name and typed arguments: what a worker turns into an object. */
@@ -20,8 +21,11 @@ export interface ParamReallocHook {
 export interface OffloadHook {
   readonly type: 'offload';
 }
+
+/** What happens before or after a call: parameters move, or a model leaves the device. */
 export type MFCHook = ParamReallocHook | OffloadHook;
 
+/** A model function call: which model does what, from which keys of the data to which. */
 export interface MFCDef {
   readonly name: string;
   /** Items per call. */

@@ -22,6 +22,7 @@ export interface LossInput {
   readonly totalWeight: number;
 }
 
+/** A loss and its gradients in whatever it was computed from. */
 export interface LossOutput {
   /** This microbatch's share of the loss (already divided by totalWeight). */
   readonly loss: number;
@@ -35,6 +36,7 @@ export interface LossOutput {
   readonly problem?: string;
 }
 
+/** A loss as a pure function from per-token vectors to a number and its gradients; engines do the rest. */
 export interface Loss {
   readonly name: string;
   /** Divides logits before the softmax. Default 1. */
@@ -51,6 +53,7 @@ export interface Loss {
   skipStep?(stats: Stats): string | undefined;
 }
 
+/** How an engine reads a batch and cuts it into microbatches. */
 export interface CallOptions {
   /** Key of the packed tokens. Default `packed_input_ids`. */
   readonly inputKey?: string;
@@ -60,6 +63,7 @@ export interface CallOptions {
   readonly maxTokensPerMb?: number;
 }
 
+/** Options of one optimizer step. */
 export interface TrainOptions extends CallOptions {
   /** Optimizer steps done before; decides the learning rate. */
   readonly versionSteps: number;
@@ -70,6 +74,7 @@ export interface TrainOptions extends CallOptions {
 /** Stats are means unless a name ends in `_sum`. */
 export type Stats = Record<string, number>;
 
+/** What was generated, a list per sequence of the input. */
 export interface GenerateOutput {
   /** i32 [Σ gen lengths], per sequence the sampled tokens, EOS included, PAD not. */
   readonly tokens: readonly Int32Array[];
@@ -81,6 +86,7 @@ export interface GenerateOutput {
   readonly noEos: readonly boolean[];
 }
 
+/** Special tokens and the seed of a generation. */
 export interface GenerateOptions extends CallOptions {
   readonly eosTokenId: number | null;
   readonly padTokenId: number | null;
@@ -90,6 +96,7 @@ export interface GenerateOptions extends CallOptions {
   readonly seed: number;
 }
 
+/** Runs a model on batches without training it: inference, values, generation, statistics of a loss. */
 export interface Engine {
   readonly config: ModelConfig;
   /**
@@ -117,6 +124,7 @@ export interface Engine {
   ): Promise<GenerateOutput>;
 }
 
+/** An engine with an optimizer. */
 export interface TrainEngine extends Engine {
   /** One optimizer step; throws NumericError on a loss or gradient that is not finite, parameters untouched. Stats include loss, grad_norm, lr. */
   trainBatch(input: SequenceSample, loss: Loss, options: TrainOptions): Promise<Stats>;

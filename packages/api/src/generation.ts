@@ -1,6 +1,7 @@
 /** GenerationHyperparameters (reference: G1–G6). Keys keep the field's spelling: they are command-line options. */
 import { z } from 'zod';
 
+/** Schema of the options of generation, in the spelling of Hugging Face. */
 export const generationSchema = z
   .object({
     max_new_tokens: z
@@ -44,6 +45,8 @@ export const generationSchema = z
     message: 'min_new_tokens must not exceed max_new_tokens',
     path: ['min_new_tokens'],
   });
+
+/** Options of generation, defaults filled in. */
 export type GenerationHyperparameters = z.infer<typeof generationSchema>;
 
 /** Temperature exactly 0 is greedy at temperature 1. */

@@ -21,6 +21,7 @@ export interface Model {
   readonly seed: number;
 }
 
+/** Options of a call on an interface. */
 export interface InterfaceCall {
   readonly nMbs?: number;
 }

@@ -24,6 +24,8 @@ export const ropeSchema = z.object({
   /** yarn: whether the bounds of the ramp are rounded outwards to whole dimensions; default true */
   truncate: z.boolean().optional(),
 });
+
+/** Rotary position embedding: base and scaling. */
 export type RopeConfig = z.infer<typeof ropeSchema>;
 
 /** A mixture of experts in place of every MLP (reference: M2); an expert is a gated MLP of intermediateDim. */
@@ -47,10 +49,13 @@ export const moeSchema = z.object({
   /** In training mode the router's input is multiplied by uniform numbers in 1 ± eps. */
   inputJitterEps: z.number().min(0).lt(1).default(0),
 });
+
+/** Options of a mixture of experts, defaults filled in. */
 export type MoeConfig = z.infer<typeof moeSchema>;
 
 const probability = z.number().min(0).lt(1).default(0);
 
+/** Schema of a transformer's architecture: what a family of Hugging Face is translated to. */
 export const modelConfigSchema = z.object({
   /** Hugging Face family: llama, gpt2, … */
   family: z.string(),
@@ -97,4 +102,6 @@ export const modelConfigSchema = z.object({
   eosTokenId: z.number().int().nullable().default(null),
   padTokenId: z.number().int().nullable().default(null),
 });
+
+/** A transformer's architecture, defaults filled in. */
 export type ModelConfig = z.infer<typeof modelConfigSchema>;

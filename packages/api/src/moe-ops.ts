@@ -8,6 +8,7 @@ import type { Tensor } from './tensor.js';
 /** How logits of chosen experts become weights: softmax over the chosen; sigmoid of each; softmax over all experts. */
 export type MoeScores = 'selected' | 'sigmoid' | 'all';
 
+/** From a router's logits to chosen experts. */
 export interface MoeRouteArgs {
   /** [t, E]. */
   readonly logits: Tensor;
@@ -15,6 +16,7 @@ export interface MoeRouteArgs {
   readonly scores: MoeScores;
 }
 
+/** From chosen experts to rows that are sorted by expert. */
 export interface MoeSortArgs {
   /** u32 [t, topK]. */
   readonly experts: Tensor;
@@ -64,6 +66,7 @@ export interface RandomScaleArgs {
   readonly accumulate?: boolean;
 }
 
+/** Ops of mixtures of experts. */
 export interface MoeOps {
   /** Chosen experts u32 [t, topK], best first (ties: lowest number), and their weights [t, topK]; `choiceBias` [E] is added for the choice alone. */
   moeRoute(

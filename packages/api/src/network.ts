@@ -56,6 +56,7 @@ export interface LocalParam {
   readonly shape: readonly number[];
 }
 
+/** A rank's place in the grid and its communicators along each axis. */
 export interface ParallelGroups {
   readonly coordinates: RankCoordinates;
   readonly tpSize: number;
@@ -93,6 +94,7 @@ export interface MoeStats {
   readonly dropped: number;
 }
 
+/** Options of a network's forward pass. */
 export interface ForwardOptions {
   /** Keep what backward needs. */
   readonly train: boolean;
@@ -115,6 +117,7 @@ export interface ForwardOptions {
   readonly onMoeStats?: (stats: MoeStats) => void;
 }
 
+/** What a forward pass computes on the last stage. */
 export interface ForwardOutput {
   /** Actors, last stage: [Σ(L−1)]. */
   readonly logProbs?: Float32Array;
@@ -131,6 +134,7 @@ export interface HeadGrad {
   dValues?: Float32Array;
 }
 
+/** A forward pass that can be followed backward. */
 export interface ForwardPass {
   /** Undefined on every stage but the last. */
   readonly output?: ForwardOutput;
@@ -158,6 +162,7 @@ export interface StagePass {
   release(): void;
 }
 
+/** What an engine drives and a model implements: parameters and passes over packed tokens. */
 export interface Network {
   readonly config: ModelConfig;
   readonly ops: Ops;

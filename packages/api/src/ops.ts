@@ -14,8 +14,10 @@ import type {
 import type { MoeOps } from './moe-ops.js';
 import type { DType, HostArray, Strided, Tensor } from './tensor.js';
 
+/** Activation functions that the kernels know. */
 export type Activation = 'gelu' | 'gelu_tanh' | 'silu' | 'relu';
 
+/** A matrix product, with a bias and other ends if asked for. */
 export interface MatmulArgs {
   /** [m, k], or [k, m] when `transA`. */
   readonly a: Tensor;
@@ -46,6 +48,7 @@ export interface LogProbArgs {
   readonly validVocab?: number;
 }
 
+/** From hidden states or logits to log-probs of labels. */
 export interface LogProbForwardArgs extends LogProbArgs {
   /** [rows]. */
   readonly logProbs: Tensor;
@@ -55,6 +58,7 @@ export interface LogProbForwardArgs extends LogProbArgs {
   readonly entropy?: Tensor;
 }
 
+/** From gradients of log-probs back. */
 export interface LogProbBackwardArgs extends LogProbArgs {
   readonly lse: Tensor;
   /** [rows]: d loss / d logProb. */
@@ -66,6 +70,7 @@ export interface LogProbBackwardArgs extends LogProbArgs {
   readonly dLogits: Tensor;
 }
 
+/** Draws a token per row of logits. */
 export interface SampleArgs {
   /** [rows, vocab]; may be overwritten. */
   readonly logits: Tensor;
@@ -115,6 +120,7 @@ export interface SampleRowsArgs extends Pick<
   readonly validVocab?: number;
 }
 
+/** One step of Adam with decoupled weight decay on one segment of parameters. */
 export interface AdamArgs {
   /** f32 masters, updated in place; grad, m and v of the same size. */
   readonly param: Tensor;
@@ -136,6 +142,7 @@ export interface AdamArgs {
   readonly gradScale: Tensor;
 }
 
+/** A gather, scatter or strided copy as a table of blocks. */
 export interface CopyBlocksArgs {
   readonly src: Tensor;
   /**
@@ -154,6 +161,7 @@ export interface CopyBlocksArgs {
   readonly toHalf?: boolean;
 }
 
+/** Layer norm or RMS norm of rows. */
 export interface NormArgs {
   /** [rows, dim]. */
   readonly x: Tensor;
@@ -166,6 +174,7 @@ export interface NormArgs {
   readonly eps: number;
 }
 
+/** What a model may ask of a device: tensors and the kernels on them; calls are recorded, `read` waits. */
 export interface Ops extends MoeOps {
   /** e.g. "SwiftShader Device (Subzero)". */
   readonly adapter: string;

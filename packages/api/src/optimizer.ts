@@ -1,6 +1,7 @@
 /** OptimizerConfig (reference: O2–O6): AdamW with a warm-up and a decay measured in steps. */
 import { z } from 'zod';
 
+/** Schema of the options of the optimizer and its learning rate. */
 export const optimizerSchema = z.object({
   type: z
     .enum(['adam', 'empty'])
@@ -28,4 +29,6 @@ export const optimizerSchema = z.object({
     .describe('part of all steps spent on a linear warm-up'),
   gradient_clipping: z.number().positive().default(1).describe('largest global gradient norm'),
 });
+
+/** Options of the optimizer, defaults filled in. */
 export type OptimizerConfig = z.infer<typeof optimizerSchema>;

@@ -5,6 +5,7 @@
 import { ConfigError } from './errors.js';
 import type { ModelInterface } from './interface.js';
 
+/** Names and what they stand for. */
 export interface Registry<F> {
   /** Throws ConfigError if the name is taken by another value. */
   register(name: string, factory: F): void;
@@ -13,6 +14,7 @@ export interface Registry<F> {
   names(): string[];
 }
 
+/** An empty registry; `kind` is what its errors call an entry. */
 export function createRegistry<F>(kind: string): Registry<F> {
   const map = new Map<string, F>();
   return {

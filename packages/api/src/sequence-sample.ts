@@ -6,11 +6,13 @@
 import { DataError } from './errors.js';
 import type { HostArray } from './tensor.js';
 
+/** Element types of a sample's tensors. */
 export type SampleDType = 'f32' | 'i32' | 'u32' | 'u8';
 
 /** One line per item of the batch, one length per sequence of the item. */
 export type SeqLens = readonly (readonly number[])[];
 
+/** What a SequenceSample is made of. */
 export interface SequenceSampleInit {
   readonly ids: readonly string[];
   readonly seqlens: Readonly<Record<string, SeqLens>>;
@@ -23,12 +25,14 @@ export interface SequenceSampleInit {
   readonly metadata?: Readonly<Record<string, readonly unknown[]>>;
 }
 
+/** Sum of all lengths. */
 export function totalLength(lens: SeqLens): number {
   let n = 0;
   for (const item of lens) for (const l of item) n += l;
   return n;
 }
 
+/** The dtype of an array, by its class. */
 export function dtypeOf(data: HostArray): SampleDType {
   if (data instanceof Float32Array) return 'f32';
   if (data instanceof Int32Array) return 'i32';
@@ -52,6 +56,7 @@ function itemOffsets(lens: SeqLens): Float64Array {
 const someIds = (ids: readonly string[]) =>
   ids.length > 3 ? `${ids.slice(0, 3).join(', ')}, … (${ids.length})` : ids.join(', ') || 'none';
 
+/** A batch of items, each with packed sequences under several keys: the one unit of data. */
 export class SequenceSample {
   readonly ids: readonly string[];
   seqlens: Readonly<Record<string, SeqLens>>;

@@ -6,6 +6,7 @@
  */
 import type { Tensor } from './tensor.js';
 
+/** Messages and collectives on tensors of a device. */
 export interface TensorCommunicator {
   readonly rank: number;
   readonly size: number;

@@ -53,6 +53,7 @@ import { sample, sampleRows } from './ops/sample/sample.js';
 import { deviceTensor, dtypeBytes } from './webgpu/device-tensor.js';
 import { Recorder, type RecorderOptions } from './webgpu/recorder.js';
 
+/** Ops on a WebGPU device. */
 export class WebGpuOps implements Ops {
   readonly recorder: Recorder;
   readonly adapter: string;

@@ -29,6 +29,7 @@ import { serveCommand } from './serve/command.js';
 import { runCommand } from './user-code/run-command.js';
 import { verifyCommand } from './verify/command.js';
 
+/** All subcommands of `real`. */
 export const commands: readonly Command[] = [
   quickstartCommand,
   sftCommand,

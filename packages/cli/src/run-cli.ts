@@ -10,6 +10,7 @@ import { parseOptions, splitArguments } from './options/parse.js';
 import { didYouMean } from './options/suggest.js';
 import { loadUserModule } from './user-code/load.js';
 
+/** What a command may touch of its process. */
 export interface CliEnvironment {
   readonly stdout: Output;
   readonly stderr: Output;

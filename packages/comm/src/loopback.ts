@@ -11,6 +11,7 @@ import type { Arrival } from './loopback-meetings.js';
 import { lengthOfKind, Mailbox } from './loopback-mailbox.js';
 import type { Payload } from './loopback-mailbox.js';
 
+/** Options of communicators within one process. */
 export interface LoopbackOptions {
   /** Milliseconds that a rank waits for its peers. Default 60,000. */
   readonly timeoutMs?: number;

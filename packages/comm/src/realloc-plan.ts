@@ -50,6 +50,7 @@ export interface ReallocPlan {
   readonly received: readonly number[];
 }
 
+/** Where the maps' ranks are and how transfers are cut. */
 export interface ReallocOptions {
   /** Rank, in the communicator that will run the plan, of each source map. Default 0, 1, 2, … */
   readonly sourceRanks?: readonly number[];

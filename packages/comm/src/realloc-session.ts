@@ -11,6 +11,7 @@ import type { ReallocPlan, Transfer } from './realloc-plan.js';
 import { deviceWire, hostWire } from './realloc-wire.js';
 import type { ReallocWire } from './realloc-wire.js';
 
+/** A plan, the rank that takes part in it, and the ways that its data go. */
 export interface ReallocSessionOptions {
   readonly plan: ReallocPlan;
   /** This rank in the plan and in the communicator. */
@@ -26,6 +27,7 @@ export interface ReallocSessionOptions {
   readonly depth?: number;
 }
 
+/** One rank's tensors in a run of a reallocation. */
 export interface ReallocSides {
   /** f32 segments of this rank's source, if it is in it; longer than the plan's is fine. */
   readonly source?: readonly Tensor[];
@@ -49,6 +51,7 @@ interface Step {
   readonly copies: readonly Copy[];
 }
 
+/** One rank's part of a parameter reallocation, run as often as wanted. */
 export class ReallocSession {
   private readonly options: ReallocSessionOptions;
   private readonly wire: ReallocWire | undefined;

@@ -5,6 +5,7 @@
 import { ConfigError } from '@realhf/api';
 import type { Communicator, Parallelism, ParallelGroups, RankCoordinates } from '@realhf/api';
 
+/** An axis of the grid: `pp`, `dp` or `tp`. */
 export type Axis = keyof RankCoordinates;
 
 /** Ranks of the grid. */

@@ -6,6 +6,7 @@
 import { ConfigError, DataError, SequenceSample } from '@realhf/api';
 import type { Graph } from './graph.js';
 
+/** Bounds of the buffer. */
 export interface SequenceBufferOptions {
   /** Most entries at a time. Default 1e6. */
   readonly capacity?: number;
@@ -21,6 +22,7 @@ interface Entry {
   readonly pending: Set<string>;
 }
 
+/** Metadata of the items in flight: which call may take which batch. */
 export class SequenceBuffer {
   private readonly graph: Graph;
   private readonly capacity: number;

@@ -10,6 +10,7 @@ export interface TracedStep {
   readonly intervals: readonly Interval[];
 }
 
+/** An event of Chrome's trace format; times in microseconds. */
 export interface TraceEvent {
   readonly name: string;
   readonly cat?: string;
@@ -25,6 +26,7 @@ export interface TraceEvent {
   readonly args: Readonly<Record<string, string | number>>;
 }
 
+/** A file that ui.perfetto.dev opens. */
 export interface ChromeTrace {
   readonly traceEvents: readonly TraceEvent[];
   readonly displayTimeUnit: 'ms';

@@ -5,6 +5,7 @@
 import { CheckpointError, ConfigError, SequenceSample } from '@realhf/api';
 import { z } from 'zod';
 
+/** Where training items come from, epoch after epoch, with a position that can be restored. */
 export interface DataSource {
   /** Items of one epoch. */
   readonly size: number;
@@ -18,6 +19,7 @@ export interface DataSource {
   restore(state: unknown): void;
 }
 
+/** Order and seed of a list. */
 export interface ListDataSourceOptions {
   /** Default true: another order each epoch, decided by seed and epoch alone. */
   readonly shuffle?: boolean;

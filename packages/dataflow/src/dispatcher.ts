@@ -35,6 +35,7 @@ export interface Interval {
   readonly end: number;
 }
 
+/** What a call gave, over all of its workers. */
 export interface CallResult {
   /** New keys of the whole batch; undefined for a train_step. */
   readonly made: SequenceSample | undefined;

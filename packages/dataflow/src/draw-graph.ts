@@ -2,6 +2,7 @@
 import { modelKey } from '@realhf/api';
 import type { Graph, GraphNode } from './graph.js';
 
+/** A graph as text and as Mermaid. */
 export interface GraphDrawing {
   /** One line per MFC in topological order, with what it reads (and from whom) and what it makes. */
   readonly text: string;

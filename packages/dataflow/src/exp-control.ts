@@ -9,6 +9,7 @@ const every = (what: string) =>
 const everySecs = (what: string) =>
   z.number().positive().nullable().default(null).describe(`${what}; null is never`);
 
+/** Schema of the options that say how long a run is, and when it saves and evaluates. */
 export const expControlSchema = z.object({
   total_train_epochs: z.number().int().positive().default(1).describe('passes over the dataset'),
   save_freq_epochs: every('save after every so many epochs'),
@@ -25,17 +26,23 @@ export const expControlSchema = z.object({
     .default(null)
     .describe('stop after so many steps in total; null is never'),
 });
+
+/** How long a run is, and when it saves and evaluates. */
 export type ExpControl = z.infer<typeof expControlSchema>;
 
+/** Every so many epochs, steps or seconds; null: not by that measure. */
 export interface Frequencies {
   readonly epochs: number | null;
   readonly steps: number | null;
   readonly secs: number | null;
 }
 
+/** How often checkpoints are written. */
 export function saveFrequencies(c: ExpControl): Frequencies {
   return { epochs: c.save_freq_epochs, steps: c.save_freq_steps, secs: c.save_freq_secs };
 }
+
+/** How often the model is evaluated. */
 export function evalFrequencies(c: ExpControl): Frequencies {
   return { epochs: c.eval_freq_epochs, steps: c.eval_freq_steps, secs: c.eval_freq_secs };
 }

@@ -7,6 +7,7 @@ import { GraphError, type MFCDef } from '@realhf/api';
 import { checkDefinitions } from './graph-checks.js';
 import { nearestName } from './nearest.js';
 
+/** A call and its neighbours. */
 export interface GraphNode {
   readonly mfc: MFCDef;
   /** Names of MFCs that produce an input of this one, in topological order. */
@@ -25,12 +26,14 @@ export interface GraphNode {
   readonly callsPerStep: number;
 }
 
+/** Keys that flow from one call to another. */
 export interface GraphEdge {
   readonly from: string;
   readonly to: string;
   readonly keys: readonly string[];
 }
 
+/** A checked dataflow graph. */
 export interface Graph {
   /** By MFC name, in topological order (ties: order of definition). */
   readonly nodes: ReadonlyMap<string, GraphNode>;
@@ -47,6 +50,7 @@ export interface Graph {
   readonly stepSize: number;
 }
 
+/** What comes from the dataset. */
 export interface BuildGraphOptions {
   readonly datasetKeys: Iterable<string>;
 }

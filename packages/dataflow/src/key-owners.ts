@@ -22,6 +22,7 @@ interface Holders {
   readonly coming: Set<string>;
 }
 
+/** Which worker holds which tensors of which items. */
 export class KeyOwners {
   /** Id → key → holders. */
   private readonly owners = new Map<string, Map<string, Holders>>();

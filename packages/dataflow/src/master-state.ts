@@ -28,6 +28,7 @@ const masterStateSchema = z.object({
   workers: z.record(z.string(), workerStateSchema),
 });
 
+/** What the master and its workers know beside weights and optimizers; plain JSON. */
 export interface MasterState {
   readonly version: 1;
   /** Steps since the start of training. */

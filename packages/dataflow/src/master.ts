@@ -35,6 +35,7 @@ import { mergeStats } from './merge-stats.js';
 import { StepRun, type StepRecord } from './step-run.js';
 import type { Stream } from './stream.js';
 
+/** A graph, the workers and the control of a run. */
 export interface MasterOptions {
   readonly graph: Graph;
   readonly stream: Stream;
@@ -66,6 +67,7 @@ export interface MasterOptions {
   readonly bufferCapacity?: number;
 }
 
+/** Runs a graph step by step: sends calls to workers as their inputs get ready, and sees metadata only. */
 export class Master {
   private readonly graph: Graph;
   private readonly stream: Stream;

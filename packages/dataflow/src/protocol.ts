@@ -60,6 +60,7 @@ export interface Span {
   readonly end: number;
 }
 
+/** First request: what the worker will be asked for. */
 export interface InitializeRequest {
   readonly type: 'initialize';
   /** The MFCs that this worker will be asked for. */
@@ -77,6 +78,8 @@ export interface FetchRequest {
   /** Default: all of them. */
   readonly part?: PartOf;
 }
+
+/** Run a call on a batch. */
 export interface CallRequest {
   readonly type: MFCType;
   readonly mfc: string;
@@ -99,11 +102,15 @@ export interface HookRequest {
   readonly phase: 'pre' | 'post';
   readonly hooks: readonly MFCHook[];
 }
+
+/** Write a model. */
 export interface SaveRequest {
   readonly type: 'save';
   readonly model: ModelName;
   readonly path: string;
 }
+
+/** Evaluate a model on the worker's validation data. */
 export interface EvaluateRequest {
   readonly type: 'evaluate';
   readonly model: ModelName;
@@ -115,6 +122,8 @@ export interface ClearDataCacheRequest {
   readonly type: 'clear_data_cache';
   readonly ids: readonly string[];
 }
+
+/** Ask for the worker's state. */
 export interface StateRequest {
   readonly type: 'state';
 }
@@ -123,10 +132,13 @@ export interface RestoreRequest {
   readonly type: 'restore';
   readonly state: WorkerState;
 }
+
+/** Last request. */
 export interface ExitRequest {
   readonly type: 'exit';
 }
 
+/** What a master asks of a worker. */
 export type Request =
   | InitializeRequest
   | FetchRequest
@@ -139,6 +151,7 @@ export type Request =
   | RestoreRequest
   | ExitRequest;
 
+/** What the worker has. */
 export interface InitializedReply {
   readonly type: 'initialized';
   /** Model keys held, e.g. `actor@0`. */
@@ -148,11 +161,15 @@ export interface InitializedReply {
   /** The worker's clock in seconds, to line its times up with the master's. */
   readonly clock: number;
 }
+
+/** Metadata of the next items. */
 export interface DataReply {
   readonly type: 'data';
   /** null: the epoch is over; the next fetch starts the next one. */
   readonly sample: EncodedMeta | null;
 }
+
+/** Metadata and statistics of a call. */
 export interface ResultReply {
   readonly type: 'result';
   /** New keys; null for a train_step. */
@@ -163,21 +180,31 @@ export interface ResultReply {
   /** Of the model, after the call. */
   readonly version: ModelVersion;
 }
+
+/** A hook has run. */
 export interface HookedReply {
   readonly type: 'hooked';
   readonly spans: readonly Span[];
 }
+
+/** Statistics of an evaluation. */
 export interface StatsReply {
   readonly type: 'stats';
   readonly stats: Stats;
 }
+
+/** The worker's state. */
 export interface StateReply {
   readonly type: 'state';
   readonly state: WorkerState;
 }
+
+/** Done, with nothing to tell. */
 export interface DoneReply {
   readonly type: 'done';
 }
+
+/** An error, as data. */
 export interface ErrorReply {
   readonly type: 'error';
   readonly name: string;
@@ -198,6 +225,8 @@ export type ReplyTo<R extends Request> = R extends InitializeRequest
           : R extends StateRequest
             ? StateReply
             : DoneReply;
+
+/** What a worker answers. */
 export type Reply =
   | InitializedReply
   | DataReply

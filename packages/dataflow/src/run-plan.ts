@@ -2,6 +2,7 @@
 import { ConfigError } from '@realhf/api';
 import type { ExpControl } from './exp-control.js';
 
+/** Steps of a run. */
 export interface RunPlan {
   readonly stepsPerEpoch: number;
   /** total_train_epochs × stepsPerEpoch; `benchmark_steps` does not shorten it, so that it times a run as it would be. */

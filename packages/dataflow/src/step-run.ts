@@ -5,6 +5,7 @@ import type { Graph } from './graph.js';
 import { mergeStats } from './merge-stats.js';
 import type { StepPosition } from './protocol.js';
 
+/** What a step did: statistics, times, and what is due after it. */
 export interface StepRecord extends StepPosition {
   /** Steps of the whole training, for progress and remaining time. */
   readonly totalSteps: number;
@@ -42,6 +43,7 @@ interface Calls {
   flops: number | undefined;
 }
 
+/** A step in flight. */
 export class StepRun {
   readonly at: StepPosition;
   readonly ids: readonly string[];

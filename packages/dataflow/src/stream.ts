@@ -12,6 +12,7 @@ import {
   type Request,
 } from './protocol.js';
 
+/** How a master reaches its workers. */
 export interface Stream {
   /** Names of the workers that can be asked. */
   readonly workers: readonly string[];

@@ -39,6 +39,7 @@ import {
 } from './protocol.js';
 import type { RequestHandler } from './stream.js';
 
+/** Carries out hooks on a worker. */
 export interface HookRunner {
   /** `mfc.model` is the end of a param_realloc that the hook does not name; this worker may hold either end, or both. */
   run(hook: MFCHook, context: { mfc: MFCDef; phase: 'pre' | 'post' }): Promise<void>;
@@ -57,6 +58,7 @@ export const noHooks: HookRunner = {
   },
 };
 
+/** Models, data and hooks of a worker. */
 export interface ModelWorkerOptions {
   readonly models: Iterable<Model>;
   /** Default: the registry of `@realhf/api`. */
@@ -75,6 +77,7 @@ export interface ModelWorkerOptions {
 
 const methods = { generate: 'generate', inference: 'inference', train_step: 'trainStep' } as const;
 
+/** Holds models and tensors, and does what the master asks. */
 export class ModelWorker implements RequestHandler {
   private readonly options: ModelWorkerOptions;
   private readonly models: ReadonlyMap<string, Model>;

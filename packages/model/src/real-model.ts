@@ -38,6 +38,7 @@ import { Shard } from './transformer/shard.js';
 import { TransformerPass } from './transformer/stage-pass.js';
 import type { Stage } from './transformer/stage.js';
 
+/** What a ReaLModel is made of. */
 export interface ReaLModelOptions {
   readonly ops: Ops;
   readonly config: ModelConfig;
@@ -58,6 +59,7 @@ export interface ReaLModelOptions {
 
 const alone: ParallelGroups = { coordinates: { pp: 0, dp: 0, tp: 0 }, tpSize: 1, ppSize: 1 };
 
+/** A decoder-only transformer on packed sequences, with its backward pass, on any Ops and in any layout. */
 export class ReaLModel implements Stage {
   readonly config: ModelConfig;
   readonly ops: Ops;

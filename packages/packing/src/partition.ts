@@ -10,6 +10,7 @@ import { CutSearch } from './cut-search.js';
 /** Items start ≤ i < end. */
 export type Part = readonly [start: number, end: number];
 
+/** Bounds of the parts. */
 export interface PartitionOptions {
   /** Items in a part at least. Default 1. */
   readonly minSize?: number;

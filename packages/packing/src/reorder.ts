@@ -5,6 +5,7 @@
  */
 import { DataError } from '@realhf/api';
 
+/** An order of items and how evenly its batches are filled. */
 export interface ReorderedBatches {
   /** i32 [n]: a permutation of the items, batch after batch, largest total first. Batches need not be equally full when perBatch does not divide n. */
   readonly indices: Int32Array;

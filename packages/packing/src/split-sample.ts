@@ -9,6 +9,7 @@ import type { Part } from './partition.js';
 import { tokenBudgetParts } from './token-budget.js';
 import type { TokenBudget } from './token-budget.js';
 
+/** What a sample is split by. */
 export interface SplitOptions {
   /** Key whose tokens are balanced. Default: the key of the largest total length, the first on ties. */
   readonly key?: string;

@@ -7,6 +7,7 @@ import { DataError } from '@realhf/api';
 import { partitionBalanced } from './partition.js';
 import type { Part } from './partition.js';
 
+/** How many parts, and how many tokens one may have. */
 export interface TokenBudget {
   /** Parts wanted at least; fewer only if there are fewer items. Default 1. */
   readonly nMbs?: number;

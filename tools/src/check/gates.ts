@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import getReleasePlan from '@changesets/get-release-plan';
 
 import { findCycles } from './cycles.js';
+import { entryPoints, undocumented } from './documented.js';
 import type { Gate } from './gate.js';
 import { readSources } from './imports.js';
 import { globalProblems, layerProblems, nodeProblems } from './layers.js';
@@ -52,6 +53,7 @@ export function allGates(root: string): { gates: Gate[]; cleanUp: () => void } {
       return [...layerProblems(files), ...nodeProblems(files), ...globalProblems(root)];
     }),
     sources('cycles', () => findCycles(readSources(root))),
+    sources('documented', () => undocumented(root, entryPoints(root))),
     command('dead', 'npx knip --no-progress'),
     command('build', 'npx turbo run build --output-logs=errors-only'),
     { name: 'pack', needs: ['build'], run: () => packAll(root, packed) },

@@ -10,6 +10,8 @@ interface RootManifest {
 export interface Manifest {
   readonly name: string;
   readonly private?: boolean;
+  /** Relative to the repository's root. */
+  readonly folder: string;
   readonly exports?: Readonly<Record<string, unknown>>;
 }
 interface Packed {
@@ -25,7 +27,10 @@ function readJson(path: string): unknown {
 export function publicPackages(root: string): Manifest[] {
   const { workspaces } = readJson(join(root, 'package.json')) as RootManifest;
   return workspaces
-    .map((w) => readJson(join(root, w, 'package.json')) as Manifest)
+    .map((folder) => ({
+      ...(readJson(join(root, folder, 'package.json')) as Omit<Manifest, 'folder'>),
+      folder,
+    }))
     .filter((m) => !m.private);
 }
 

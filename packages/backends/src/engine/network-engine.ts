@@ -59,6 +59,7 @@ export class StatSums {
   }
 }
 
+/** Runs a network on batches: inference, values, generation, evaluation of losses. */
 export class NetworkEngine implements Engine {
   readonly network: Network;
 

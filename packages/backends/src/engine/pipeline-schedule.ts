@@ -9,6 +9,7 @@ import type { StagePass } from '@realhf/api';
 /** A step of a pass. */
 export type PipelineStep = Exclude<keyof StagePass, 'release'>;
 
+/** One step of a pipeline stage's schedule. */
 export interface Instruction {
   readonly step: PipelineStep;
   readonly microbatch: number;

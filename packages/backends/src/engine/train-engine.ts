@@ -31,6 +31,7 @@ interface DecayRun {
   readonly decay: boolean;
 }
 
+/** Trains a network with Adam, over microbatches, stages and data-parallel ranks. */
 export class AdamEngine extends NetworkEngine implements TrainEngine {
   readonly optimizer: OptimizerConfig;
   /** Train steps of the whole run, where the schedule ends; minibatches of one train step share a rate. */

@@ -31,6 +31,7 @@ async function loadDawn(): Promise<DawnModule> {
   return dawn;
 }
 
+/** How Dawn is started. */
 export interface InstanceOptions {
   /** `undefined`: the platform's own (Vulkan, Metal or D3D12). */
   readonly backend?: 'vulkan' | 'null' | undefined;

@@ -18,9 +18,14 @@ export const adapterChoices = [
   'swiftshader',
   'null',
 ] as const;
+
+/** An adapter that can be asked for. */
 export type AdapterChoice = (typeof adapterChoices)[number];
+
+/** An adapter that can be opened. */
 export type AdapterKind = Exclude<AdapterChoice, 'auto'>;
 
+/** Which adapter to open, and how. */
 export interface OpenGpuOptions {
   /** Default `$REALHF_ADAPTER`, else `auto`. */
   readonly adapter?: AdapterChoice | undefined;
@@ -40,6 +45,7 @@ export interface OpenGpuOptions {
   readonly onError?: ((error: DeviceError) => void) | undefined;
 }
 
+/** A device, what it said of itself, and how it was found. */
 export interface OpenedGpu {
   readonly device: GPUDevice;
   readonly adapterName: string;

@@ -8,6 +8,7 @@ export type ParamType = 'u32' | 'i32' | 'f32';
 export type Access = 'read' | 'read_write';
 export type Constants = Readonly<Record<string, number>>;
 
+/** A WGSL kernel: code, entry point, parameters, and the variants to check. */
 export interface Kernel<
   P extends Readonly<Record<string, ParamType>> = Readonly<Record<string, ParamType>>,
 > {

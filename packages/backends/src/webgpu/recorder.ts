@@ -25,6 +25,7 @@ interface Compiled {
   readonly params: readonly (readonly [string, ParamType])[];
 }
 
+/** A device and what is to be known of it. */
 export interface RecorderOptions {
   readonly device: GPUDevice;
   /** Shown to users: the adapter's name. */
@@ -45,6 +46,7 @@ export interface RecorderOptions {
   readonly adapterInfo?: GPUAdapterInfo;
 }
 
+/** Records dispatches and submits them together; owns the device, its buffers and pipelines. */
 export class Recorder {
   readonly device: GPUDevice;
   readonly adapter: string;

@@ -19,6 +19,7 @@ export const usedLimits = [
   'maxComputeWorkgroupsPerDimension',
 ] as const;
 
+/** The limits that kernels look at, as the device has them. */
 export type UsedLimits = Readonly<Record<(typeof usedLimits)[number], number>>;
 
 /** Features that the kernels use where they exist. */

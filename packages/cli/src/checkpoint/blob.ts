@@ -10,9 +10,14 @@ const types = {
   u32: Uint32Array,
   u8: Uint8Array,
 } as const;
+
+/** Element types of a blob. */
 export type BlobType = keyof typeof types;
+
+/** Arrays that a blob can hold. */
 export type BlobArray = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array;
 
+/** An array in a blob file. */
 export interface BlobInfo {
   readonly type: BlobType;
   /** Elements. */

@@ -101,12 +101,14 @@ function completeManifest(path: string, step: number): Manifest | undefined {
   }
 }
 
+/** Where checkpoints are and how many stay. */
 export interface CheckpointStoreOptions {
   readonly dir: string;
   /** Newest complete checkpoints kept; null or absent: all. */
   readonly keep?: number | null;
 }
 
+/** Checkpoints of a run; each is whole or not there. */
 export class CheckpointStore {
   readonly dir: string;
   private readonly keep: number;

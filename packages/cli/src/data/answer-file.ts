@@ -5,6 +5,7 @@
 import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { DataError } from '@realhf/api';
 
+/** A generated answer, as a line of the output file. */
 export interface Answer {
   readonly id: string;
   readonly prompt: string;
@@ -17,6 +18,7 @@ export interface Answer {
   readonly no_eos: boolean;
 }
 
+/** Generated answers as JSONL; goes on after the last whole line. */
 export class AnswerFile {
   readonly path: string;
   /** Ids of the answers that were there when it was opened. */

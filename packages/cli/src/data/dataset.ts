@@ -21,6 +21,7 @@ export interface RecordCodec<T> {
   notes(tally: ReadonlyMap<string, number>, path: string, records: number): string[];
 }
 
+/** A data file and how it is read. */
 export interface DatasetOptions {
   readonly path: string;
   readonly fields?: FieldNames;
@@ -33,6 +34,7 @@ export interface DatasetOptions {
 /** Records of a larger file that are checked at the start all the same. */
 const sampled = 1000;
 
+/** Records of a file as samples, with a line for whatever was left out. */
 export class Dataset<T> {
   /** Lines worth telling the user: what was cut, left out or skipped. */
   readonly notes: readonly string[];

@@ -15,6 +15,7 @@ import { templateOf } from './prompt-text.js';
 import { openPromptDataset, type Prompt } from './prompts.js';
 import { openRwPairDataset } from './rw-pairs.js';
 
+/** Training and validation data of a command. */
 export interface OpenedDataset {
   readonly train: DataSource;
   /** In file order, the last one possibly short; undefined without a valid_path. */

@@ -6,6 +6,7 @@ import { checkLimits, type ModelLimits } from './limits.js';
 import { promptText, type PromptTemplate } from './prompt-text.js';
 import { stringField } from './records/fields.js';
 
+/** How prompts with answers become samples. */
 export interface PromptAnswerLoad extends DatasetOptions {
   readonly tokenizer: Tokenizer;
   /** Tokens at most, EOS included. */

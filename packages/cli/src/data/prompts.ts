@@ -5,6 +5,7 @@ import { encodeText, padTo } from './encode.js';
 import { checkLimits, type ModelLimits } from './limits.js';
 import { promptText, type PromptTemplate } from './prompt-text.js';
 
+/** How prompts become samples. */
 export interface PromptLoad extends DatasetOptions {
   readonly tokenizer: Tokenizer;
   /** Tokens. */
@@ -20,6 +21,7 @@ export interface PromptLoad extends DatasetOptions {
   readonly limits?: ModelLimits | undefined;
 }
 
+/** A prompt and its record. */
 export interface Prompt {
   readonly id: string;
   /** As it was encoded: tokens may not decode to the text that they came from. */

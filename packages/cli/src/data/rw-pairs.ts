@@ -11,6 +11,7 @@ import { promptText, type PromptTemplate } from './prompt-text.js';
 import { choose } from './random.js';
 import { stringsField } from './records/fields.js';
 
+/** How pairs of answers become samples. */
 export interface RwPairLoad extends DatasetOptions {
   readonly tokenizer: Tokenizer;
   readonly maxSeqlen: number;

@@ -26,6 +26,7 @@ export interface RoleSpec {
   readonly optimizer?: OptimizerConfig;
 }
 
+/** A run as data: calls, models, dataset, and what is shown. */
 export interface ExperimentSpec {
   readonly config: CommonConfig;
   readonly mfcs: readonly MFCDef[];

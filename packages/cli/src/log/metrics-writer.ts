@@ -5,6 +5,7 @@
 import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { DataError } from '@realhf/api';
 
+/** A line of metrics.jsonl. */
 export interface MetricsRecord {
   /** Steps done, this one included. */
   readonly step: number;
@@ -34,6 +35,7 @@ function keptBytes(bytes: Uint8Array, step: number, path: string): number {
   return start;
 }
 
+/** Appends records to metrics.jsonl, whole lines only. */
 export class MetricsWriter {
   private readonly fd: number;
 

@@ -6,6 +6,7 @@ import { WriteStream } from 'node:tty';
 import { Presets, SingleBar } from 'cli-progress';
 import type { Output } from '../options/command.js';
 
+/** A step, for the progress bar. */
 export interface ProgressStep {
   /** Steps done, this one included. */
   readonly step: number;
@@ -15,6 +16,7 @@ export interface ProgressStep {
   readonly values: Readonly<Record<string, number>>;
 }
 
+/** Shows a run's progress on a terminal or as lines. */
 export interface Progress {
   update(step: ProgressStep): void;
   /** A line of its own: a checkpoint, an evaluation. */
@@ -23,6 +25,7 @@ export interface Progress {
   stop(): void;
 }
 
+/** What a progress bar shows. */
 export interface ProgressOptions {
   readonly total: number;
   /** Steps done before this process. Default 0. */

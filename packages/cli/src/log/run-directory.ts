@@ -20,6 +20,7 @@ import { type Checkpoint, CheckpointStore } from '../checkpoint/store.js';
 import { StatusFile } from '../lifecycle/run-status.js';
 import type { CommonConfig } from '../options/schemas/common.js';
 
+/** The folder of a run, locked while it is used. */
 export interface RunDirectory {
   /** Absolute. */
   readonly path: string;

@@ -20,6 +20,7 @@ export function frameRecord(data: Uint8Array): Uint8Array {
   return out;
 }
 
+/** Where a writer goes on and what its clock is. */
 export interface TensorBoardOptions {
   /** First step that this process writes, when it goes on with an earlier run. */
   readonly resumeFrom?: number;

@@ -26,6 +26,7 @@ export interface RunContext {
   readonly resumeHint?: string;
 }
 
+/** A subcommand: options as a schema, and what it does with them. */
 export interface Command<S extends z.ZodType = z.ZodType> {
   readonly name: string;
   /** One line for `real --help`. */

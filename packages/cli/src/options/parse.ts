@@ -10,6 +10,7 @@ import { fromText, fromYaml } from './coerce.js';
 import { type Field, fieldsOf, kindName } from './fields.js';
 import { didYouMean } from './suggest.js';
 
+/** Options of a command, defaults filled in. */
 export interface Parsed<T> {
   readonly config: T;
   /** Dotted names of the options that were given. */

@@ -11,6 +11,7 @@ const several = (what: string) =>
     .default(null)
     .describe(what);
 
+/** Schema of `reward`: functions or services that score answers. */
 export const rewardSchema = z.object({
   fn: several(
     "file(s) that export `reward`, an async function from answers to numbers, run on threads: './my-reward.mts' or '[a.mts,b.mts]'",
@@ -25,6 +26,8 @@ export const rewardSchema = z.object({
   retries: z.number().int().nonnegative().default(4).describe('of a call to an address'),
   threads: z.number().int().positive().default(1).describe('that share a batch, for each file'),
 });
+
+/** Options of `reward`. */
 export type RewardOptions = z.infer<typeof rewardSchema>;
 
 /** An option that is one or several, as a list. */

@@ -7,6 +7,7 @@ import { z } from 'zod';
 
 import type { ExperimentSpec } from '../experiments/spec.js';
 
+/** An experiment that a file registers for `real run`. */
 export interface UserExperiment<S extends z.ZodType = z.ZodType> {
   readonly name: string;
   /** One line for `--help`. */

@@ -8,6 +8,7 @@ import { Cuda, type CudaDevice } from './cuda.js';
 import { SharedMemory, StagedMemory, type DeviceMemory } from './device-memory.js';
 import { VulkanLayer } from './vulkan-layer.js';
 
+/** How the memory of a WebGPU device and CUDA meet. */
 export interface BridgeOptions {
   readonly device: GPUDevice;
   /** `auto` (default): shared where that works, else staged. */

@@ -18,6 +18,7 @@ import type { BufferRange, Use } from './device-memory.js';
 import { Nccl, ncclTypes, type NcclOperation } from './nccl.js';
 import { Peers } from './peers.js';
 
+/** Rank, meeting point and memory of a communicator over NCCL. */
 export interface NcclOptions extends BridgeOptions {
   readonly rank: number;
   readonly size: number;
@@ -32,6 +33,7 @@ export interface NcclOptions extends BridgeOptions {
   readonly lifeSeconds?: number;
 }
 
+/** A communicator on tensors whose collectives NCCL runs. */
 export interface NcclTensorCommunicator extends TensorCommunicator {
   /** `shared`: NCCL works on WebGPU's own buffers. */
   readonly memory: 'shared' | 'staged';

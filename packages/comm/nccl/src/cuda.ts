@@ -62,6 +62,7 @@ export interface PinnedMemory {
   readonly bytes: Uint8Array;
 }
 
+/** The CUDA driver, loaded at run time. */
 export class Cuda {
   readonly path: string;
   /** 1000 × major + 10 × minor of the newest CUDA that the driver runs. */

@@ -20,6 +20,7 @@ export interface Use extends BufferRange {
   readonly writes: boolean;
 }
 
+/** Ranges of WebGPU's buffers as CUDA addresses. */
 export interface DeviceMemory {
   readonly kind: 'shared' | 'staged';
   /** Device addresses by range, once WebGPU has done with them. Nothing else may use them until `settle`. */

@@ -63,6 +63,7 @@ export type NcclOperation = {
   | { readonly kind: 'recv'; readonly to: bigint; readonly peer: number }
 );
 
+/** The NCCL library, loaded at run time. */
 export class Nccl {
   readonly path: string;
   /** 10000 × major + 100 × minor + patch. */

@@ -29,6 +29,7 @@ const codes: Readonly<Record<number, string>> = {
   [-100004]: 'its memory was freed',
 };
 
+/** What the Vulkan layer does. */
 export interface LayerOptions {
   /** Whether buffers can be shared. Default true. */
   readonly share?: boolean;
@@ -95,6 +96,7 @@ export interface VulkanDevice {
   readonly shown: boolean;
 }
 
+/** The Vulkan layer beneath Dawn that shares buffers with CUDA. */
 export class VulkanLayer {
   private readonly library: NativeLibrary;
   private lastTag = 0;

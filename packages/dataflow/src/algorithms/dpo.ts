@@ -1,9 +1,13 @@
 /** Direct preference optimization (reference: A3): the reference scores both answers once, then the actor trains on the pairs. */
 import { modelName, type MFCDef } from '@realhf/api';
 
+/** Calls of DPO. */
 export const dpoMFCNames = ['ref_inf', 'actor_train'] as const;
+
+/** A call of DPO. */
 export type DpoMFCName = (typeof dpoMFCNames)[number];
 
+/** Options of dpoMFCs. */
 export interface DpoOptions {
   /** Items per step; an item holds all pairs of one prompt. */
   readonly nSeqs: number;

@@ -4,11 +4,15 @@
  */
 import { modelName, type MFCDef, type Registered } from '@realhf/api';
 
+/** Calls of GRPO. */
 export const grpoMFCNames = ['actor_gen', 'rew_inf', 'ref_inf', 'actor_train'] as const;
+
+/** A call of GRPO. */
 export type GrpoMFCName = (typeof grpoMFCNames)[number];
 
 type Args = Readonly<Record<string, unknown>>;
 
+/** Options of grpoMFCs. */
 export interface GrpoOptions {
   /** Prompts per step. */
   readonly nSeqs: number;

@@ -5,6 +5,7 @@
  */
 import { modelName, type MFCDef, type MFCHook, type Registered } from '@realhf/api';
 
+/** Calls of PPO. */
 export const ppoMFCNames = [
   'actor_gen',
   'rew_inf',
@@ -13,10 +14,13 @@ export const ppoMFCNames = [
   'actor_train',
   'critic_train',
 ] as const;
+
+/** A call of PPO. */
 export type PpoMFCName = (typeof ppoMFCNames)[number];
 
 type Args = Readonly<Record<string, unknown>>;
 
+/** Options of ppoMFCs. */
 export interface PpoOptions {
   /** Prompts per step. */
   readonly nSeqs: number;

@@ -4,11 +4,15 @@
  */
 import { modelName, type MFCDef, type Registered } from '@realhf/api';
 
+/** Calls of RAFT. */
 export const raftMFCNames = ['actor_gen', 'rew_inf', 'actor_train'] as const;
+
+/** A call of RAFT. */
 export type RaftMFCName = (typeof raftMFCNames)[number];
 
 type Args = Readonly<Record<string, unknown>>;
 
+/** Options of raftMFCs. */
 export interface RaftOptions {
   /** Prompts per step. */
   readonly nSeqs: number;

@@ -4,6 +4,7 @@
  */
 import { modelName, type MFCDef, type Registered } from '@realhf/api';
 
+/** Calls of ReMax. */
 export const remaxMFCNames = [
   'sample_gen',
   'greedy_gen',
@@ -11,10 +12,13 @@ export const remaxMFCNames = [
   'greedy_rw',
   'actor_train',
 ] as const;
+
+/** A call of ReMax. */
 export type RemaxMFCName = (typeof remaxMFCNames)[number];
 
 type Args = Readonly<Record<string, unknown>>;
 
+/** Options of remaxMFCs. */
 export interface RemaxOptions {
   /** Prompts per step. */
   readonly nSeqs: number;

@@ -1,6 +1,7 @@
 /** Paired reward model (reference: A2): one train_step on items of (chosen, rejected) pairs. */
 import { modelName, type MFCDef } from '@realhf/api';
 
+/** Options of rwMFCs. */
 export interface RwOptions {
   /** Items per step; an item holds all pairs of one prompt. */
   readonly nSeqs: number;

@@ -1,6 +1,7 @@
 /** Supervised fine-tuning (reference: A1): one train_step on prompt-answer pairs. */
 import { modelName, type MFCDef } from '@realhf/api';
 
+/** Options of sftMFCs. */
 export interface SftOptions {
   /** Items per step. */
   readonly nSeqs: number;

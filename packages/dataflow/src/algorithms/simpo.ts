@@ -1,6 +1,7 @@
 /** SimPO (Meng et al. 2024, arXiv 2405.14734): preferences without a reference, so one train_step. */
 import { modelName, type MFCDef } from '@realhf/api';
 
+/** Options of simpoMFCs. */
 export interface SimpoOptions {
   /** Items per step; an item holds all pairs of one prompt. */
   readonly nSeqs: number;

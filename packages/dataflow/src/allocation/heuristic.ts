@@ -23,6 +23,7 @@ import { modelSize } from './model-size.js';
 import { layout } from './mode.js';
 import { resolveAllocations, type Allocations, type MFCAllocation } from './placement.js';
 
+/** Calls, cluster and workload that layouts are looked for. */
 export interface HeuristicOptions extends MemoryOptions {
   readonly mfcs: readonly MFCDef[];
   readonly cluster: Cluster;

@@ -5,6 +5,7 @@
 import { modelKey, type MFCDef, type MFCHook, type ModelName } from '@realhf/api';
 import type { Placement } from './placement.js';
 
+/** What a hook does and which ranks take part. */
 export interface HookPlan {
   readonly kind: 'move' | 'drop' | 'offload';
   /** Ends of a move; the model alone for the others. */

@@ -13,6 +13,7 @@ export interface Workload {
   readonly sequences?: number;
 }
 
+/** Models and workload whose memory is estimated. */
 export interface MemoryOptions {
   /** By role. */
   readonly configs: Readonly<Record<string, ModelConfig>>;
@@ -45,6 +46,8 @@ const nothing: MemoryUse = {
   activations: 0,
   kvCache: 0,
 };
+
+/** Bytes of all kinds. */
 export const totalMemory = (m: MemoryUse): number =>
   m.parameters + m.gradients + m.optimizer + m.activations + m.kvCache;
 const add = (a: MemoryUse, b: MemoryUse): MemoryUse => ({
@@ -118,6 +121,7 @@ export function callMemory(
   };
 }
 
+/** Memory of one rank. */
 export interface RankMemory {
   readonly resident: MemoryUse;
   /** While each MFC of the rank runs, the resident part included. */

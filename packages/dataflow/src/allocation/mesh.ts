@@ -6,12 +6,14 @@
 import { ConfigError, type DeviceMesh } from '@realhf/api';
 import { Scanner } from './scanner.js';
 
+/** Nodes and the devices of each. */
 export interface Cluster {
   /** Names in rank order. */
   readonly nodes: readonly string[];
   readonly gpusPerNode: number;
 }
 
+/** How many nodes and devices there are. */
 export interface ClusterOptions {
   readonly nNodes: number;
   readonly nGpusPerNode: number;

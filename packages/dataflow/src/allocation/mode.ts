@@ -8,6 +8,7 @@ import { worldSize } from '@realhf/comm';
 import { clusterSize, type Cluster } from './mesh.js';
 import { Scanner } from './scanner.js';
 
+/** How layouts are chosen. */
 export type AllocationMode =
   | { readonly kind: 'manual' }
   | { readonly kind: 'heuristic' }

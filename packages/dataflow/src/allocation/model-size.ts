@@ -38,6 +38,7 @@ export function layerSizes(config: ModelConfig, tp = 1): LayerSizes {
   };
 }
 
+/** Sizes of the largest pipeline stage. */
 export interface StageSizes {
   /** Of one rank of the largest stage. */
   readonly parameters: number;

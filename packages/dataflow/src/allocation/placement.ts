@@ -36,6 +36,7 @@ export interface MFCAllocation {
 /** By MFC name. */
 export type Allocations = Readonly<Record<string, MFCAllocation>>;
 
+/** Calls with their replicas and hooks, and where the replicas are. */
 export interface ResolvedPlan {
   /** With replicas as models, and hooks. */
   readonly mfcs: readonly MFCDef[];

@@ -16,6 +16,7 @@ import { RowsPass, type LayerPools } from './rows-pass.js';
 import { RunningSequence, type Generation } from './running-sequence.js';
 import { Scheduler, type Slot } from './scheduler.js';
 
+/** Memory and batch sizes of a generation engine. */
 export interface GenerationEngineOptions {
   /** Most bytes of keys and values of all layers on this rank (the largest of its group). Default: no limit but kvTokens. */
   readonly kvBytes?: number;
@@ -50,6 +51,7 @@ export interface EngineCounts {
   generatedTokens: number;
 }
 
+/** Generates for many requests at once: continuous batching over a paged KV cache. */
 export class GenerationEngine {
   readonly model: Stage;
   readonly counts: EngineCounts = {

@@ -6,6 +6,7 @@ import {
   type GenerationHyperparameters,
 } from '@realhf/api';
 
+/** One prompt and how to go on from it. */
 export interface GenerationRequest {
   /** Token ids, at least one. */
   readonly prompt: Int32Array;
@@ -25,6 +26,7 @@ export interface GenerationRequest {
   readonly signal?: AbortSignal;
 }
 
+/** Why a sequence ended: EOS or a stop token, its length, or its caller. */
 export type FinishReason = 'stop' | 'length' | 'cancelled';
 
 /** New tokens of one sequence. */
@@ -40,6 +42,7 @@ export interface TokenEvent {
   readonly finish?: FinishReason;
 }
 
+/** One answer. */
 export interface GeneratedSequence {
   readonly tokens: Int32Array;
   readonly logProbs: Float32Array;

@@ -53,8 +53,11 @@ export const grpoPpoOptionsSchema = ppoOptionsSchema
       .describe('normalised scores are clipped to ± this'),
   });
 
+/** Schema of the options of GRPO. */
 export const grpoOptionsSchema = grpoPpoOptionsSchema.extend({
   group_size: z.number().int().min(2).default(4).describe('answers per prompt'),
   loss_averaging: ppoOptionsSchema.shape.loss_averaging,
 });
+
+/** Options of GRPO, defaults filled in. */
 export type GrpoOptions = z.infer<typeof grpoOptionsSchema>;

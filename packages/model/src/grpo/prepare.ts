@@ -19,6 +19,7 @@ import {
 import { normalizeMasked } from '../ppo/prepare.js';
 import { leaveOneOut, normalizeGroup } from './groups.js';
 
+/** A batch of groups, ready for the loss. */
 export interface PreparedGrpo {
   /** Keys of the loss: packed_input_ids, old_logp, ref_logp?, advantages, ppo_loss_mask, packed_logits_mask? */
   readonly sample: SequenceSample;
@@ -28,6 +29,7 @@ export interface PreparedGrpo {
   readonly stats: Readonly<Record<string, number>>;
 }
 
+/** From scores of a group to advantages. */
 export interface PrepareGroupOptions {
   readonly discount: number;
   /** Bound of normalised scores; with leave_one_out of the scores themselves. */

@@ -21,6 +21,7 @@ export interface TensorMapping {
   readonly transposed: boolean;
 }
 
+/** A family of Hugging Face models: how its config and weights translate. */
 export interface HfFamily {
   readonly name: string;
   /** `model_type` of config.json. */

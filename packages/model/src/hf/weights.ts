@@ -23,6 +23,7 @@ export interface TensorSource {
   readRange?(name: string, begin: number, end: number): Promise<Float32Array>;
 }
 
+/** Which weights are read, and of what kind of model. */
 export interface WeightsFromHfOptions {
   /** The checkpoint is an actor's: leave out the critic's head, which stays as initialised (reference: M15). */
   readonly initCriticFromActor?: boolean;
@@ -37,6 +38,7 @@ export interface HfTensor {
   readonly data: Float32Array;
 }
 
+/** Which weights are streamed. */
 export interface StreamWeightsOptions extends WeightsFromHfOptions {
   /** Elements of a parameter that are wanted, ascending and apart. Default: all. */
   readonly ranges?: (param: string) => readonly ElementRange[];

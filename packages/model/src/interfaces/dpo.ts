@@ -37,8 +37,11 @@ const schema = dpoOptionsSchema
     message: 'label_smoothing belongs to loss_type=sigmoid; leave it out',
     path: ['label_smoothing'],
   });
+
+/** Options of DpoInterface. */
 export type DpoInterfaceOptions = z.input<typeof schema>;
 
+/** DPO: log-probs of the reference, and the train step. */
 export class DpoInterface implements ModelInterface {
   readonly enableSave: boolean;
   private readonly options: z.infer<typeof schema>;

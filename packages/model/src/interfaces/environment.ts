@@ -17,6 +17,7 @@ import {
 
 import { allKept, joinKept } from '../generation/kept-sets.js';
 
+/** An environment's answer to a turn. */
 export interface EnvironmentStep {
   /** For the next step. */
   readonly state: unknown;
@@ -25,6 +26,7 @@ export interface EnvironmentStep {
   readonly done: boolean;
 }
 
+/** Whatever talks back: a tool, a game, a simulated user. */
 export interface Environment {
   /** A conversation per prompt; states by conversation. */
   reset(ids: readonly string[], prompts: readonly string[]): Promise<readonly unknown[]>;
@@ -35,6 +37,7 @@ export interface Environment {
   ): Promise<readonly EnvironmentStep[]>;
 }
 
+/** An environment and how long a conversation with it may get. */
 export interface EnvironmentOptions {
   readonly environment: Environment;
   readonly maxTurns: number;
@@ -53,6 +56,7 @@ interface Conversation {
   state: unknown;
 }
 
+/** Generates with an inner interface, in turns with an environment. */
 export class EnvironmentInterface implements ModelInterface {
   readonly enableSave: boolean;
   private readonly inner: ModelInterface;

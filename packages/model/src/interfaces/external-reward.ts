@@ -35,6 +35,7 @@ export interface RewardSource {
   score(batch: RewardBatch): Promise<readonly number[]>;
 }
 
+/** Where rewards come from and what they are told. */
 export interface ExternalRewardOptions {
   readonly sources: readonly RewardSource[];
   /** Records of these ids, in their order. Throws DataError. */
@@ -43,6 +44,7 @@ export interface ExternalRewardOptions {
   readonly trained?: { readonly interface: ModelInterface; readonly weight: number };
 }
 
+/** Rewards from code or a service in place of a model. */
 export class ExternalRewardInterface implements ModelInterface {
   readonly enableSave = false;
   private readonly options: ExternalRewardOptions;

@@ -10,8 +10,11 @@ const schema = grpoOptionsSchema.extend({
   /** Emit packed_logits_mask at generation, unless gen.force_no_logits_mask. */
   logits_mask: z.boolean().default(true),
 });
+
+/** Options of GrpoInterface. */
 export type GrpoInterfaceOptions = z.input<typeof schema>;
 
+/** GRPO: groups of answers to a prompt, judged against each other. */
 export class GrpoInterface extends GroupPolicyInterface {
   constructor(options: GrpoInterfaceOptions = {}) {
     const o = schema.parse(options);

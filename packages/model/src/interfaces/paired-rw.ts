@@ -18,6 +18,7 @@ export const pairedRewardOptionsSchema = z.object({
   output_bias: z.number().default(0),
 });
 
+/** Trains a reward model on pairs and scores answers with it. */
 export class PairedRewardInterface implements ModelInterface {
   private readonly options: z.infer<typeof pairedRewardOptionsSchema>;
   readonly enableSave: boolean;

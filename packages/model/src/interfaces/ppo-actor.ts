@@ -25,8 +25,11 @@ const schema = ppoOptionsSchema.extend({
   /** Emit packed_logits_mask at generation, unless gen.force_no_logits_mask. */
   logits_mask: z.boolean().default(true),
 });
+
+/** Options of PpoActorInterface. */
 export type PpoInterfaceOptions = z.input<typeof schema>;
 
+/** PPO's actor and reference: rollouts, log-probs, and the train step. */
 export class PpoActorInterface implements ModelInterface {
   readonly enableSave: boolean;
   private readonly options: z.infer<typeof schema>;

@@ -14,8 +14,11 @@ import { ppoOptionsSchema } from '../ppo/options.js';
 import { trainMinibatches } from './minibatches.js';
 
 const schema = ppoOptionsSchema.extend({ enable_save: z.boolean().default(true) });
+
+/** Options of PpoCriticInterface. */
 export type PpoCriticOptions = z.input<typeof schema>;
 
+/** PPO's critic: values, and the train step. */
 export class PpoCriticInterface implements ModelInterface {
   readonly enableSave: boolean;
   private readonly options: z.infer<typeof schema>;

@@ -12,8 +12,11 @@ import { trainMinibatches } from './minibatches.js';
 import { rollout } from './rollout.js';
 
 const schema = raftOptionsSchema.extend({ enable_save: z.boolean().default(true) });
+
+/** Options of RaftInterface. */
 export type RaftInterfaceOptions = z.input<typeof schema>;
 
+/** RAFT: the best answers of a group, then supervised training on them. */
 export class RaftInterface implements ModelInterface {
   readonly enableSave: boolean;
   private readonly options: z.infer<typeof schema>;

@@ -26,10 +26,13 @@ const schema = remaxOptionsSchema.extend({
   /** Emit packed_logits_mask at generation, unless gen.force_no_logits_mask. */
   logits_mask: z.boolean().default(true),
 });
+
+/** Options of RemaxInterface. */
 export type RemaxInterfaceOptions = z.input<typeof schema>;
 
 const others = z.object(policyLossShape).parse({});
 
+/** ReMax: REINFORCE whose baseline is the reward of the greedy answer. */
 export class RemaxInterface implements ModelInterface {
   readonly enableSave: boolean;
   private readonly options: z.infer<typeof schema>;

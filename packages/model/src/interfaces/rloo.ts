@@ -13,10 +13,13 @@ const schema = rlooOptionsSchema.extend({
   /** Emit packed_logits_mask at generation, unless gen.force_no_logits_mask. */
   logits_mask: z.boolean().default(true),
 });
+
+/** Options of RlooInterface. */
 export type RlooInterfaceOptions = z.input<typeof schema>;
 
 const others = z.object(policyLossShape).parse({});
 
+/** RLOO: REINFORCE whose baseline is the mean of the other answers. */
 export class RlooInterface extends GroupPolicyInterface {
   constructor(options: RlooInterfaceOptions = {}) {
     const o = schema.parse(options);

@@ -3,6 +3,7 @@ import { SequenceSample, type GenerateOutput } from '@realhf/api';
 
 import { allKept, joinKept } from '../generation/kept-sets.js';
 
+/** What a rollout carries. */
 export interface RolloutOptions {
   /** Emit packed_logits_mask even if nothing was filtered. */
   readonly logitsMask: boolean;

@@ -4,6 +4,7 @@ import type { InterfaceCall, Model, ModelInterface, SequenceSample, Stats } from
 import { sftLoss } from '../losses/sft.js';
 import { evaluateLoss, samplingSeed, trainable } from './common.js';
 
+/** Supervised fine-tuning on the tokens outside of the prompt. */
 export class SftInterface implements ModelInterface {
   trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
     return trainable(model).trainBatch(input, sftLoss, {

@@ -13,6 +13,7 @@ import { simpoLoss } from '../losses/simpo.js';
 import { evaluateLoss, trainable } from './common.js';
 import { dpoOptionsSchema } from './dpo.js';
 
+/** Schema of the options of SimPO. */
 export const simpoOptionsSchema = z.object({
   beta: z.number().positive().default(2).describe('scale of the mean log-probs of answers'),
   simpo_gamma: z
@@ -26,8 +27,11 @@ export const simpoOptionsSchema = z.object({
     .describe('probability that a preference is wrong'),
 });
 const schema = simpoOptionsSchema.extend({ enable_save: z.boolean().default(true) });
+
+/** Options of SimpoInterface. */
 export type SimpoInterfaceOptions = z.input<typeof schema>;
 
+/** SimPO: preferences without a reference. */
 export class SimpoInterface implements ModelInterface {
   readonly enableSave: boolean;
   private readonly options: z.infer<typeof schema>;

@@ -5,6 +5,7 @@
  */
 import { ConfigError, type ModelConfig } from '@realhf/api';
 
+/** Linear layers that an adapter can be on. */
 export const loraTargets = [
   'q_proj',
   'k_proj',
@@ -14,8 +15,11 @@ export const loraTargets = [
   'up_proj',
   'down_proj',
 ] as const;
+
+/** A linear layer that an adapter can be on. */
 export type LoraTarget = (typeof loraTargets)[number];
 
+/** Rank, scale and layers of a LoRA adapter. */
 export interface LoraConfig {
   readonly rank: number;
   /** s = alpha / rank. */

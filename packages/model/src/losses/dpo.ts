@@ -9,6 +9,7 @@ import { DataError, type Loss, type SequenceSample } from '@realhf/api';
 import { pairsOf, softplus } from './paired-rw.js';
 import { withProblem } from './problem.js';
 
+/** Options of dpoLoss. */
 export interface DpoLossOptions {
   /** Strength of the pull to the reference: a small one lets the policy move far. */
   readonly beta: number;
@@ -76,6 +77,7 @@ function pairLoss(h: number, o: DpoLossOptions): [number, number] {
   return [(1 - eps) * softplus(-x) + eps * softplus(x), o.beta * (eps - wrong)];
 }
 
+/** The loss of DPO (Rafailov et al. 2023) over pairs of a better and a worse answer. */
 export function dpoLoss(o: DpoLossOptions): Loss {
   const loss: Loss = {
     name: 'dpo',

@@ -6,8 +6,10 @@ import type { Loss } from '@realhf/api';
 
 import { policyLoss, type PolicyLossOptions } from './policy.js';
 
+/** Options of grpoLoss: those of the policy loss. */
 export type GrpoLossOptions = Omit<PolicyLossOptions, 'name'>;
 
+/** The policy loss under GRPO's name. */
 export function grpoLoss(o: GrpoLossOptions): Loss {
   return policyLoss({ ...o, name: 'grpo' });
 }

@@ -4,6 +4,8 @@
  * Differentiated in a loss, k1 has a mean gradient of 0: it belongs in the reward.
  */
 export const klEstimators = ['k1', 'k2', 'k3'] as const;
+
+/** Estimators of the divergence from the reference, per token. */
 export type KlEstimator = (typeof klEstimators)[number];
 
 /** The estimate for one token, in nats, and its slope in log π. */

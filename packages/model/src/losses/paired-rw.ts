@@ -24,6 +24,7 @@ export function softplus(x: number): number {
   return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 }
 
+/** −log σ(score of the better − score of the worse), scores at the last tokens. */
 export const pairedRewardLoss: Loss = withProblem({
   name: 'paired_rw',
   weight: (sample) => sample.bs,

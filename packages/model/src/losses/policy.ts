@@ -22,12 +22,17 @@ export interface EarlyStopOptions {
  * its tokens; constant: as sum, divided by a constant (Dr. GRPO, arXiv 2503.20783), so that length has no part in it.
  */
 export const lossAveragings = ['token', 'sequence', 'sum', 'constant'] as const;
+
+/** How tokens are averaged: over all, within sequences first, by a constant, or not at all. */
 export type LossAveraging = (typeof lossAveragings)[number];
 
 /** Whose ratio new/old is clipped: a token's, a sequence's (geometric mean over its tokens), or the whole answer's (product). */
 export const ratioLevels = ['token', 'sequence', 'product'] as const;
+
+/** Whose ratio is clipped: a token's or a sequence's. */
 export type RatioLevel = (typeof ratioLevels)[number];
 
+/** Options of policyLoss, of which PPO, GRPO, DAPO, Dr. GRPO and GSPO are choices. */
 export interface PolicyLossOptions extends EarlyStopOptions {
   readonly name: string;
   /** clip: the clipped ratio; reinforce: −A·log π. Default clip. */

@@ -9,6 +9,7 @@ import { count } from './masks.js';
 import { policyLoss, type PolicyLossOptions } from './policy.js';
 import { withProblem } from './problem.js';
 
+/** Options of ppoActorLoss. */
 export type PpoActorLossOptions = Omit<PolicyLossOptions, 'name' | 'averaging' | 'klCtl'> &
   Partial<Pick<PolicyLossOptions, 'averaging' | 'klCtl'>>;
 
@@ -17,6 +18,7 @@ export function ppoActorLoss(o: PpoActorLossOptions): Loss {
   return policyLoss({ averaging: 'token', klCtl: 0, ...o, name: 'ppo_actor' });
 }
 
+/** Options of ppoCriticLoss. */
 export interface PpoCriticLossOptions {
   readonly valueEpsClip: number;
   /** Huber with δ = 10 instead of half the square. */
@@ -31,6 +33,7 @@ function penalty(d: number, huber: boolean): [number, number] {
   return [(d * d) / 2, d];
 }
 
+/** PPO's clipped value loss. */
 export function ppoCriticLoss(o: PpoCriticLossOptions): Loss {
   const loss: Loss = {
     name: 'ppo_critic',

@@ -4,6 +4,7 @@ import type { Loss } from '@realhf/api';
 import { answerMask, count } from './masks.js';
 import { withProblem } from './problem.js';
 
+/** −log p, a mean over the tokens outside of the prompt. */
 export const sftLoss: Loss = withProblem({
   name: 'sft',
   needed: (sample) => answerMask(sample),

@@ -8,6 +8,7 @@ import { eachAnswer, pairAnswerMask } from './dpo.js';
 import { pairsOf, softplus } from './paired-rw.js';
 import { withProblem } from './problem.js';
 
+/** Options of simpoLoss. */
 export interface SimpoLossOptions {
   /** Scale of the rewards. */
   readonly beta: number;
@@ -17,6 +18,7 @@ export interface SimpoLossOptions {
   readonly labelSmoothing?: number;
 }
 
+/** The loss of SimPO (Meng et al. 2024) over pairs of a better and a worse answer. */
 export function simpoLoss(o: SimpoLossOptions): Loss {
   const smoothing = o.labelSmoothing ?? 0;
   return withProblem({

@@ -29,6 +29,7 @@ export const companionFiles = [
   'generation_config.json',
 ] as const;
 
+/** How a folder is opened. */
 export interface CheckpointOptions {
   /** Overrides what `architectures` says: open an actor's folder as a critic, or a critic saved as a causal model. */
   readonly isCritic?: boolean;
@@ -85,6 +86,7 @@ export async function readCheckpointDir(
   };
 }
 
+/** What is written, and how. */
 export interface WriteCheckpointOptions {
   readonly config: ModelConfig;
   /** A full parameter by name; each is asked for once, in the order of the flat space. */

@@ -136,6 +136,7 @@ export async function readPeftDir(
   }
 }
 
+/** An adapter and what is written of it. */
 export interface WritePeftOptions {
   readonly config: ModelConfig;
   readonly lora: LoraConfig;

@@ -108,6 +108,7 @@ async function readBytes(
   return out;
 }
 
+/** A tensor to write. */
 export interface SafetensorsTensor {
   readonly dtype: WritableDType;
   readonly shape: readonly number[];

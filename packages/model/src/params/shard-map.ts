@@ -19,6 +19,7 @@ import { checkPart, shardRule, type ParamSlice, type Part, type Range } from './
 /** Elements that a local parameter's offset is a multiple of. */
 export const paramAlignment = 64;
 
+/** How a rank's parameters are laid out in segments. */
 export interface ShardMapOptions {
   /** Elements; default 2^28 (1 GiB of f32). */
   readonly maxSegmentElements?: number;

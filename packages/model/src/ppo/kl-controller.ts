@@ -11,6 +11,7 @@ export interface KlControllerOptions {
   readonly horizon: number;
 }
 
+/** The coefficient of the KL penalty, fixed or adaptive (Ziegler et al. 2019). */
 export class KlController {
   private readonly options: KlControllerOptions;
   value: number;

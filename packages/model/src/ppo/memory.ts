@@ -18,6 +18,7 @@ const stateSchema = z.object({
 /** JSON-able; valueNorm is null where value_norm is off. */
 export type PpoState = z.infer<typeof stateSchema>;
 
+/** What PPO remembers from step to step: the KL controller and the value norm. */
 export class PpoMemory {
   readonly options: PpoOptions;
   readonly kl: KlController;

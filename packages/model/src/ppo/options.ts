@@ -4,6 +4,7 @@ import { z } from 'zod';
 
 import { policyLossShape } from './policy-options.js';
 
+/** Schema of the options of PPO. */
 export const ppoOptionsSchema = z.object({
   gen: generationSchema.prefault({}).describe('generation'),
   ppo_n_minibatches: z
@@ -50,4 +51,6 @@ export const ppoOptionsSchema = z.object({
     .describe('critic loss: half the square, or Huber with δ = 10'),
   ...policyLossShape,
 });
+
+/** Options of PPO, defaults filled in. */
 export type PpoOptions = z.infer<typeof ppoOptionsSchema>;

@@ -20,6 +20,7 @@ import {
 } from './policy-sample.js';
 import type { ValueNorm } from './value-norm.js';
 
+/** A rollout, ready for the losses. */
 export interface PreparedPpo {
   /** Keys of the minibatch losses: packed_input_ids, old_logp, ref_logp, advantages, returns, old_values, ppo_loss_mask, packed_logits_mask? */
   readonly sample: SequenceSample;

@@ -9,6 +9,7 @@ export interface ValueNormOptions {
   readonly eps: number;
 }
 
+/** Moments so far. */
 export interface ValueNormState {
   mean: number;
   meanSq: number;
@@ -16,6 +17,7 @@ export interface ValueNormState {
   weight: number;
 }
 
+/** Running mean and deviation of returns, by which a critic's values are normalised. */
 export class ValueNorm {
   private readonly options: ValueNormOptions;
   state: ValueNormState = { mean: 0, meanSq: 0, weight: 0 };

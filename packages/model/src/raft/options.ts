@@ -5,6 +5,7 @@ import { grpoOptionsSchema } from '../grpo/options.js';
 
 const of = grpoOptionsSchema.shape;
 
+/** Schema of the options of RAFT. */
 export const raftOptionsSchema = z.object({
   gen: of.gen,
   group_size: of.group_size

@@ -5,6 +5,7 @@ import { ppoOptionsSchema } from '../ppo/options.js';
 
 const of = ppoOptionsSchema.shape;
 
+/** Schema of the options of ReMax. */
 export const remaxOptionsSchema = z.object({
   gen: of.gen,
   discount: of.discount

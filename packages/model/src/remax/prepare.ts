@@ -13,6 +13,7 @@ import {
 } from '../ppo/policy-sample.js';
 import { normalizeMasked } from '../ppo/prepare.js';
 
+/** From scores of sampled and greedy answers to advantages. */
 export interface PrepareRemaxOptions {
   readonly discount: number;
   readonly adv_norm: boolean;

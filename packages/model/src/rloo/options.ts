@@ -42,6 +42,7 @@ export const rlooPpoOptionsSchema = grpoPpoOptionsSchema
       .describe('scores are clipped to ± this before the KL is taken off'),
   });
 
+/** Schema of the options of RLOO. */
 export const rlooOptionsSchema = rlooPpoOptionsSchema.extend({
   group_size: grpoOptionsSchema.shape.group_size,
 });

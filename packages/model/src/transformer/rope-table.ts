@@ -6,6 +6,7 @@
  */
 import type { ModelConfig, RopeConfig } from '@realhf/api';
 
+/** [headDim / 2]: radians per position, scaling included. */
 export function ropeFrequencies(rope: RopeConfig, headDim: number): Float64Array {
   const half = headDim / 2;
   const inv = Float64Array.from({ length: half }, (_, i) => rope.base ** ((-2 * i) / headDim));
@@ -55,6 +56,7 @@ function yarn(inv: Float64Array, rope: RopeConfig, headDim: number): Float64Arra
   });
 }
 
+/** The table of cosines and sines that the kernels read; undefined where the model has no rotary embedding. */
 export function ropeTable(config: ModelConfig): Float32Array | undefined {
   if (!config.rope) return undefined;
   const half = config.headDim / 2;

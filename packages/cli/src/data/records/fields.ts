@@ -12,6 +12,7 @@ export interface DataRecord {
   readonly names: FieldNames;
 }
 
+/** A value's kind, for error messages: `null`, `a list`, `a string`. */
 export function describeValue(value: unknown): string {
   return value === null ? 'null' : Array.isArray(value) ? 'a list' : `a ${typeof value}`;
 }

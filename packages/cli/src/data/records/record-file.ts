@@ -3,6 +3,7 @@ import { DataError } from '@realhf/api';
 import { describeValue, type DataRecord, type FieldNames } from './fields.js';
 import { openRaw, type RawRecords } from './raw-records.js';
 
+/** Records of a JSONL, JSON or Parquet file, read when asked for. */
 export class RecordFile {
   readonly path: string;
   private readonly raw: RawRecords;

@@ -8,6 +8,7 @@ const safeName = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const safeNameText =
   'expected letters, digits, dots, dashes and underscores (it names a directory)';
 
+/** Schema of `exp_ctrl`: length of a run, checkpoints, evaluation. */
 export const expCtrlSchema = expControlSchema.extend({
   keep_checkpoints: z
     .number()
@@ -17,8 +18,11 @@ export const expCtrlSchema = expControlSchema.extend({
     .default(null)
     .describe('keep only the newest so many checkpoints; null: all'),
 });
+
+/** Options of `exp_ctrl`. */
 export type ExpCtrl = z.infer<typeof expCtrlSchema>;
 
+/** Options that all commands have, to be spread into a schema of one's own. */
 export const commonShape = {
   experiment_name: z
     .string()
@@ -85,6 +89,7 @@ export const commonShape = {
   exp_ctrl: expCtrlSchema.prefault({}).describe('length of the run, saving, evaluation'),
 } as const;
 
+/** Options that all commands have, defaults filled in. */
 export type CommonConfig = z.infer<z.ZodObject<typeof commonShape>>;
 
 /** A check that spans options: `report(path, message)` names the option at fault. */
@@ -102,6 +107,7 @@ export function checks<T>(
   };
 }
 
+/** Checks that span the options that all commands have. */
 export function checkCommon(
   config: Pick<CommonConfig, 'recover_mode' | 'trial_name'>,
   report: Report,

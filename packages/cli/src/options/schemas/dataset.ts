@@ -61,6 +61,8 @@ export const promptAnswerOptions = z.object({
   add_bos: addBos,
   pad_to_max_length: padToMaxLength,
 });
+
+/** Options of prompts with answers. */
 export type PromptAnswerOptions = z.infer<typeof promptAnswerOptions>;
 
 /** rw: `prompt`, `pos_answers`, `neg_answers`. */
@@ -82,6 +84,8 @@ export const rwPairOptions = z.object({
   add_bos: addBos,
   pad_to_max_length: padToMaxLength,
 });
+
+/** Options of prompts with better and worse answers. */
 export type RwPairOptions = z.infer<typeof rwPairOptions>;
 
 /** ppo: `prompt`. */
@@ -98,6 +102,8 @@ export const promptOptions = z.object({
   add_bos: addBos,
   pad_to_max_length: padToMaxLength,
 });
+
+/** Options of prompts. */
 export type PromptOptions = z.infer<typeof promptOptions>;
 
 /** Commands that generate in training: `prompt`, and held-out prompts to evaluate on. */
@@ -109,6 +115,8 @@ export const trainPromptOptions = promptOptions.extend({
     .default(false)
     .describe('evaluate greedy answers; false: drawn as in training, always from the same seed'),
 });
+
+/** Options of prompts to train on. */
 export type TrainPromptOptions = z.infer<typeof trainPromptOptions>;
 
 const evaluationFrequencies = ['eval_freq_epochs', 'eval_freq_steps', 'eval_freq_secs'] as const;

@@ -17,8 +17,11 @@ const dpoObject = z.object({
   ref_inf: mfcSchema.prefault({}).describe('log-probs by the reference model'),
   actor_train: mfcSchema.prefault({}).describe('training of the actor'),
 });
+
+/** Options of `real dpo`. */
 export type DpoConfig = z.infer<typeof dpoObject>;
 
+/** Schema of the options of `real dpo`. */
 export const dpoSchema = dpoObject.superRefine(
   checks<DpoConfig>(checkCommon, checkJointEvaluation, (config, report) => {
     for (const name of ['ref_inf', 'actor_train'] as const)

@@ -26,8 +26,11 @@ const genObject = z.object({
   gen: generationSchema.prefault({}).describe('generation'),
   allocation: mfcSchema.prefault({}).describe('how a batch is cut'),
 });
+
+/** Options of `real gen`. */
 export type GenConfig = z.infer<typeof genObject>;
 
+/** Schema of the options of `real gen`. */
 export const genSchema = genObject.superRefine(
   checks<GenConfig>(checkCommon, (config, report) => {
     checkMfc(config.allocation, 'allocation', config.dataset.train_bs_n_seqs, report);

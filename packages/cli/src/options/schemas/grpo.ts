@@ -28,8 +28,11 @@ const grpoObject = z.object({
   ref_inf: mfcSchema.prefault({}).describe('log-probs by the reference model'),
   actor_train: mfcSchema.prefault({}).describe('training of the actor'),
 });
+
+/** Options of `real grpo`. */
 export type GrpoConfig = z.infer<typeof grpoObject>;
 
+/** Schema of the options of `real grpo`. */
 export const grpoSchema = grpoObject.superRefine(
   checks<GrpoConfig>(checkCommon, checkJointEvaluation, (config, report) => {
     const batch = config.dataset.train_bs_n_seqs;

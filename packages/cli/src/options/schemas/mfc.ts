@@ -5,6 +5,7 @@ import type { Report } from './common.js';
 
 const size = (what: string) => z.number().int().positive().default(1).describe(what);
 
+/** Schema of a call's layout. */
 export const parallelOptions = z.object({
   data_parallel_size: size('replicas, each with a part of the batch'),
   model_parallel_size: size('tensor parallelism: ranks that share every layer'),
@@ -15,6 +16,7 @@ export const parallelOptions = z.object({
     .describe('also split norms and residuals over the tensor-parallel ranks'),
 });
 
+/** Schema of a call's microbatches, devices and layout. */
 export const mfcSchema = z.object({
   n_mbs: z
     .number()
@@ -31,6 +33,8 @@ export const mfcSchema = z.object({
     .default(null)
     .describe('with allocation_mode=manual: devices as NODE[01-02] or NODE01:0,1; null: all'),
 });
+
+/** A call's microbatches, devices and layout. */
 export type MfcOptions = z.infer<typeof mfcSchema>;
 
 /** The api's names for the same layout. */

@@ -27,6 +27,7 @@ const typeSchema = z.object({
     .describe('scalar head instead of a vocabulary head; null: by the role'),
 });
 
+/** Schema of a model in training. */
 export const modelSchema = z.object({
   path: z
     .string()
@@ -60,6 +61,8 @@ export const modelSchema = z.object({
     .prefault({})
     .describe('a low-rank adapter that is trained in place of the weights'),
 });
+
+/** Options of a model in training. */
 export type ModelOptions = z.infer<typeof modelSchema>;
 
 /** A model that is only run: reference and reward. */
@@ -68,6 +71,8 @@ export const frozenModelSchema = modelSchema.omit({
   gradient_checkpointing: true,
   lora: true,
 });
+
+/** Options of a model that is only run. */
 export type FrozenModelOptions = z.infer<typeof frozenModelSchema>;
 
 /** Of a model in training or of a frozen one. */

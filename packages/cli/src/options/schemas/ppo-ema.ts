@@ -13,8 +13,11 @@ const ppoEmaObject = ppoObject.extend({
     .default(0.001)
     .describe('after every training of the actor: ref = eta · actor + (1 − eta) · ref'),
 });
+
+/** Options of `real ppo-ema`. */
 export type PpoEmaConfig = z.infer<typeof ppoEmaObject>;
 
+/** Schema of the options of `real ppo-ema`. */
 export const ppoEmaSchema = ppoEmaObject.superRefine(
   checks<PpoEmaConfig>(checkCommon, checkPpo, ({ actor }, report) => {
     if (hasLora(actor.lora))

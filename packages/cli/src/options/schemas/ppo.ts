@@ -31,10 +31,13 @@ export const ppoObject = z.object({
   actor_train: mfcSchema.prefault({}).describe('training of the actor'),
   critic_train: mfcSchema.prefault({}).describe('training of the critic'),
 });
+
+/** Options of `real ppo`. */
 export type PpoConfig = z.infer<typeof ppoObject>;
 
 type PpoCheck = (config: PpoConfig, report: Parameters<typeof checkCommon>[1]) => void;
 
+/** Checks that span the options of PPO. */
 export const checkPpo: PpoCheck = (config, report) => {
   const batch = config.dataset.train_bs_n_seqs;
   const n = config.ppo.ppo_n_minibatches;
@@ -54,4 +57,5 @@ export const checkPpo: PpoCheck = (config, report) => {
   checkJointEvaluation(config, report);
 };
 
+/** Schema of the options of `real ppo`. */
 export const ppoSchema = ppoObject.superRefine(checks<PpoConfig>(checkCommon, checkPpo));

@@ -21,8 +21,11 @@ const raftObject = z.object({
   rew_inf: mfcSchema.prefault({}).describe('scores by the reward model'),
   actor_train: mfcSchema.prefault({}).describe('training of the actor'),
 });
+
+/** Options of `real raft`. */
 export type RaftConfig = z.infer<typeof raftObject>;
 
+/** Schema of the options of `real raft`. */
 export const raftSchema = raftObject.superRefine(
   checks<RaftConfig>(checkCommon, checkJointEvaluation, (config, report) => {
     const batch = config.dataset.train_bs_n_seqs;

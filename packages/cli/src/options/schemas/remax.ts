@@ -23,8 +23,11 @@ const remaxObject = z.object({
   greedy_rw: mfcSchema.prefault({}).describe('scores of greedy answers'),
   actor_train: mfcSchema.prefault({}).describe('training of the actor'),
 });
+
+/** Options of `real remax`. */
 export type RemaxConfig = z.infer<typeof remaxObject>;
 
+/** Schema of the options of `real remax`. */
 export const remaxSchema = remaxObject.superRefine(
   checks<RemaxConfig>(checkCommon, checkJointEvaluation, (config, report) => {
     for (const name of [

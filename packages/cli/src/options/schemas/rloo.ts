@@ -26,8 +26,11 @@ const rlooObject = z.object({
   ref_inf: mfcSchema.prefault({}).describe('log-probs by the reference model'),
   actor_train: mfcSchema.prefault({}).describe('training of the actor'),
 });
+
+/** Options of `real rloo`. */
 export type RlooConfig = z.infer<typeof rlooObject>;
 
+/** Schema of the options of `real rloo`. */
 export const rlooSchema = rlooObject.superRefine(
   checks<RlooConfig>(checkCommon, checkJointEvaluation, (config, report) => {
     const batch = config.dataset.train_bs_n_seqs;

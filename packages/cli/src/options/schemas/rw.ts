@@ -22,8 +22,11 @@ const rwObject = z.object({
   dataset: rwPairOptions.describe('prompts with better and worse answers'),
   allocation: mfcSchema.prefault({}).describe('how the training call is cut'),
 });
+
+/** Options of `real rw`. */
 export type RwConfig = z.infer<typeof rwObject>;
 
+/** Schema of the options of `real rw`. */
 export const rwSchema = rwObject.superRefine(
   checks<RwConfig>(checkCommon, checkEvaluation, (config, report) => {
     checkMfc(config.allocation, 'allocation', config.dataset.train_bs_n_seqs, report);

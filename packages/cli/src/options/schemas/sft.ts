@@ -11,8 +11,11 @@ const sftObject = z.object({
   dataset: promptAnswerOptions.describe('prompts and answers'),
   allocation: mfcSchema.prefault({}).describe('how the training call is cut'),
 });
+
+/** Options of `real sft`. */
 export type SftConfig = z.infer<typeof sftObject>;
 
+/** Schema of the options of `real sft`. */
 export const sftSchema = sftObject.superRefine(
   checks<SftConfig>(checkCommon, checkEvaluation, (config, report) => {
     checkMfc(config.allocation, 'allocation', config.dataset.train_bs_n_seqs, report);

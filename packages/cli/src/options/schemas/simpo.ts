@@ -14,8 +14,11 @@ const simpoObject = z.object({
   dataset: rwPairOptions.describe('prompts with better and worse answers'),
   actor_train: mfcSchema.prefault({}).describe('training of the actor'),
 });
+
+/** Options of `real simpo`. */
 export type SimpoConfig = z.infer<typeof simpoObject>;
 
+/** Schema of the options of `real simpo`. */
 export const simpoSchema = simpoObject.superRefine(
   checks<SimpoConfig>(checkCommon, checkEvaluation, (config, report) => {
     checkMfc(config.actor_train, 'actor_train', config.dataset.train_bs_n_seqs, report);
