@@ -29,6 +29,9 @@ const backwardInPlace = kernel('backward_in_place', ['read_write', 'read']);
 const gated = kernel('gated', ['read_write', 'read']);
 const gatedBackward = kernel('gated_backward', ['read_write', 'read', 'read']);
 const gatedBackwardInPlace = kernel('gated_backward_in_place', ['read_write', 'read']);
+const forward4 = kernel('forward4', ['read_write', 'read'], vec4Source);
+const backward4 = kernel('backward4', ['read_write', 'read', 'read'], vec4Source);
+const backwardInPlace4 = kernel('backward_in_place4', ['read_write', 'read'], vec4Source);
 const gated4 = kernel('gated4', ['read_write', 'read'], vec4Source);
 const gatedBackward4 = kernel('gated_backward4', ['read_write', 'read', 'read'], vec4Source);
 /** For GPUs with f16: see activation-panels.wgsl. Binding 2 is another's. */
@@ -43,6 +46,8 @@ const gatedPanels = defineKernel({
 });
 
 const grid = (count: number) => grid1d(Math.ceil(count / wg));
+const inQuads = ({ size }: Tensor) =>
+  size % 4 === 0 ? { by4: true, count: size / 4 } : { by4: false, count: size };
 const shape = (t: Tensor) => `[${t.shape.join(', ')}]`;
 const same = (a: Tensor, b: Tensor) => {
   const [p, q] = [deviceTensor(a), deviceTensor(b)];
@@ -52,8 +57,9 @@ const same = (a: Tensor, b: Tensor) => {
 /** out = f(x), element by element. */
 export function activation(r: Recorder, kind: Activation, x: Tensor, out: Tensor): void {
   if (x.size !== out.size) throw new DeviceError(`activation of ${shape(x)} into ${shape(out)}`);
-  const count = x.size;
-  if (count > 0) r.run(forward, constants(kind), [out, x], { count, inner: 0 }, grid(count));
+  if (x.size === 0) return;
+  const { by4, count } = inQuads(x);
+  r.run(by4 ? forward4 : forward, constants(kind), [out, x], { count, inner: 0 }, grid(count));
 }
 
 /** dx = dOut · f'(x); dx may be dOut. */
@@ -68,11 +74,12 @@ export function activationBackward(
     throw new DeviceError(
       `activationBackward of x ${shape(x)} and dOut ${shape(dOut)} into ${shape(dx)}`,
     );
-  const count = x.size;
-  if (count === 0) return;
+  if (x.size === 0) return;
+  const { by4, count } = inQuads(x);
   const inPlace = same(dOut, dx);
+  const singly = inPlace ? backwardInPlace : backward;
   r.run(
-    inPlace ? backwardInPlace : backward,
+    by4 ? (inPlace ? backwardInPlace4 : backward4) : singly,
     constants(kind),
     inPlace ? [dx, x] : [dx, x, dOut],
     { count, inner: 0 },

@@ -8,6 +8,9 @@ import source from './columns.wgsl';
 /** Rows summed by one invocation of a first stage. */
 export const rowsPerBlock = 32;
 
+/** One invocation adds so many blocks; of more, blocks of blocks are added first. */
+const mostBlocks = 64;
+
 const constants = { WG: 64, BLOCK: rowsPerBlock };
 const sumKernel = defineKernel({
   name: 'column_partial_sums',
@@ -35,8 +38,34 @@ export function reduceColumns(
   dst: Tensor,
 ): void {
   const columns = dst.size;
+  if (blocks > mostBlocks) {
+    const fewer = partialSums(r, partial, offset, blocks, columns);
+    reduceColumns(r, fewer, 0, fewer.shape[0]!, dst);
+    r.free(fewer);
+    return;
+  }
   const grid = grid1d(Math.ceil(columns / constants.WG));
   r.run(reduceKernel, constants, [dst, partial], { rows: 0, columns, blocks, offset }, grid);
+}
+
+/** [blocks, columns]: sums over blocks of rows of x [rows, columns], which starts `offset` elements into the tensor. */
+function partialSums(
+  r: Recorder,
+  x: Tensor,
+  offset: number,
+  rows: number,
+  columns: number,
+): Tensor {
+  const blocks = Math.ceil(rows / rowsPerBlock);
+  const partial = r.alloc([blocks, columns]);
+  r.run(
+    sumKernel,
+    constants,
+    [partial, x],
+    { rows, columns, blocks, offset },
+    grid1d(Math.ceil((blocks * columns) / constants.WG)),
+  );
+  return partial;
 }
 
 /** dBias [n] += column sums of dOut [m, n]. */
@@ -48,15 +77,7 @@ export function biasBackward(r: Recorder, dOut: Tensor, dBias: Tensor): void {
       `biasBackward of [${dOut.shape.join(', ')}] into [${dBias.shape.join(', ')}]: the last dimension must be the bias`,
     );
   if (rows === 0) return;
-  const blocks = Math.ceil(rows / rowsPerBlock);
-  const partial = r.alloc([blocks, columns]);
-  r.run(
-    sumKernel,
-    constants,
-    [partial, dOut],
-    { rows, columns, blocks, offset: 0 },
-    grid1d(Math.ceil((blocks * columns) / constants.WG)),
-  );
-  reduceColumns(r, partial, 0, blocks, dBias);
+  const partial = partialSums(r, dOut, 0, rows, columns);
+  reduceColumns(r, partial, 0, partial.shape[0]!, dBias);
   r.free(partial);
 }

@@ -1,4 +1,5 @@
-// Column sums in two stages of fixed order. `partial_sums`: partial[b, c] = Σ of x[row, c] over the b-th block of rows.
+// Column sums in two stages of fixed order. `partial_sums`: partial[b, c] = Σ of x[offset + row·columns + c]
+// over the b-th block of rows.
 // `reduce`: dst[c] += Σ_b partial[offset + b·columns + c], b ascending.
 @group(0) @binding(0) var<storage, read_write> dst: array<f32>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -10,7 +11,7 @@ fn partial_sums(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
   if (at >= params.blocks * columns) { return; }
   let block = at / columns;
   let end = min(params.rows, (block + 1u) * BLOCK);
-  var i = block * BLOCK * columns + at % columns;
+  var i = params.offset + block * BLOCK * columns + at % columns;
   var sum = 0.0;
   for (var row = block * BLOCK; row < end; row++) {
     sum += x[i];

@@ -2,8 +2,9 @@
 import { DeviceError, type Tensor } from '@realhf/api';
 
 import { deviceTensor } from '../../webgpu/device-tensor.js';
-import { defineKernel, grid1d } from '../../webgpu/kernel.js';
+import { defineKernel, grid1d, type Access } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
+import addQuadsSource from './add-quads.wgsl';
 import addSource from './add.wgsl';
 import copySource from './copy.wgsl';
 import fillSource from './fill.wgsl';
@@ -28,39 +29,32 @@ const copyKernel = defineKernel({
   access: ['read', 'read_write'],
   variants: [wg],
 });
+/** Quads of an invocation, for lengths and offsets that are multiples of four. */
+const copy4Turns = 4;
+const copy4Kernel = defineKernel({ ...copyKernel, name: 'copy4', entry: 'by4' });
 const params = { count: 'u32', alpha: 'f32' } as const;
-const addKernel = defineKernel({
-  name: 'add',
-  source: addSource,
-  entry: 'add',
-  params,
-  access: ['read_write', 'read', 'read'],
-  variants: [wg],
-});
-const addToKernel = defineKernel({
-  name: 'add_to',
-  source: addSource,
-  entry: 'add_to',
-  params,
-  access: ['read_write', 'read'],
-  variants: [wg],
-});
-const scaleKernel = defineKernel({
-  name: 'scale',
-  source: addSource,
-  entry: 'scale',
-  params,
-  access: ['read_write', 'read'],
-  variants: [wg],
-});
-const scaleInPlaceKernel = defineKernel({
-  name: 'scale_in_place',
-  source: addSource,
-  entry: 'scale_in_place',
-  params,
-  access: ['read_write'],
-  variants: [wg],
-});
+const forms = (entry: string, access: readonly Access[]) => {
+  const single = defineKernel({
+    name: entry,
+    source: addSource,
+    entry,
+    params,
+    access,
+    variants: [wg],
+  });
+  return { single, quads: defineKernel({ ...single, name: `${entry}4`, source: addQuadsSource }) };
+};
+const addForms = forms('add', ['read_write', 'read', 'read']);
+const addToForms = forms('add_to', ['read_write', 'read']);
+const scaleForms = forms('scale', ['read_write', 'read']);
+const scaleInPlaceForms = forms('scale_in_place', ['read_write']);
+
+/** Elements of the first tensor, four at a time where they can be. */
+function run(r: Recorder, { single, quads }: typeof addForms, tensors: Tensor[], alpha: number) {
+  const { size } = tensors[0]!;
+  const count = size % 4 === 0 ? size / 4 : size;
+  r.run(size % 4 === 0 ? quads : single, wg, tensors, { count, alpha }, grid(count));
+}
 
 const bits = new DataView(new ArrayBuffer(4));
 
@@ -87,14 +81,16 @@ export function copy(
       `copy of ${count} elements from ${srcOffset} to ${dstOffset} exceeds [${src.shape.join(', ')}] or [${dst.shape.join(', ')}]`,
     );
   }
-  if (count > 0)
-    r.run(
-      copyKernel,
-      wg,
-      [src, dst],
-      { count, src_offset: srcOffset, dst_offset: dstOffset },
-      grid(count),
-    );
+  if (count === 0) return;
+  const by4 = count % 4 === 0 && srcOffset % 4 === 0 && dstOffset % 4 === 0;
+  const unit = by4 ? 4 : 1;
+  r.run(
+    by4 ? copy4Kernel : copyKernel,
+    wg,
+    [src, dst],
+    { count: count / unit, src_offset: srcOffset / unit, dst_offset: dstOffset / unit },
+    by4 ? grid(count / 4 / copy4Turns) : grid(count),
+  );
 }
 
 const same = (a: Tensor, b: Tensor) =>
@@ -107,16 +103,14 @@ export function add(r: Recorder, a: Tensor, b: Tensor, out: Tensor): void {
     throw new DeviceError(
       `add of [${a.shape.join(', ')}] and [${b.shape.join(', ')}] into [${out.shape.join(', ')}]`,
     );
-  const p = { count: out.size, alpha: 1 };
-  if (same(a, out)) r.run(addToKernel, wg, [out, b], p, grid(out.size));
-  else if (same(b, out)) r.run(addToKernel, wg, [out, a], p, grid(out.size));
-  else r.run(addKernel, wg, [out, a, b], p, grid(out.size));
+  if (same(a, out)) run(r, addToForms, [out, b], 1);
+  else if (same(b, out)) run(r, addToForms, [out, a], 1);
+  else run(r, addForms, [out, a, b], 1);
 }
 
 export function scale(r: Recorder, a: Tensor, factor: number, out: Tensor): void {
   if (a.size !== out.size)
     throw new DeviceError(`scale of [${a.shape.join(', ')}] into [${out.shape.join(', ')}]`);
-  const p = { count: out.size, alpha: factor };
-  if (same(a, out)) r.run(scaleInPlaceKernel, wg, [out], p, grid(out.size));
-  else r.run(scaleKernel, wg, [out, a], p, grid(out.size));
+  if (same(a, out)) run(r, scaleInPlaceForms, [out], factor);
+  else run(r, scaleForms, [out, a], factor);
 }

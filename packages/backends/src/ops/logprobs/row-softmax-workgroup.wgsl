@@ -1,12 +1,16 @@
-// row-softmax.wgsl for GPUs: WG lanes share a row, lane l takes the columns l, l + WG, …, sums are joined as a binary
-// tree. Put before logprobs-workgroup.wgsl and sample-workgroup.wgsl, which bring `logits`, params.{vocab, valid}
-// and `kept(row, column, x)`. Call it in uniform control flow.
+// row-softmax.wgsl for GPUs: WG lanes share a row, lane l takes the columns 4·(l + i·WG) + {0, 1, 2, 3}; the row is read
+// once, with sums that are rescaled when a larger logit comes (Milakov & Gimelshein, arXiv 1805.02867), and lanes are joined
+// as a binary tree. Put before logprobs-workgroup.wgsl and sample-workgroup.wgsl, which bring `logits`, params.{vocab,
+// valid} and `kept(row, column, x)`. Call it in uniform control flow.
 struct RowStats {
   // Largest kept logit over the temperature, log Σ exp(z − top), entropy in nats.
   top: f32,
   log_sum: f32,
   entropy: f32,
 }
+
+// Σ exp(z − top) and Σ exp(z − top)·(z − top) of four strands of columns.
+struct Strands { top: vec4f, sum: vec4f, dot: vec4f }
 
 const LOWEST = -3.4028234e38;
 // 1 / temperature of the row, to be set before the functions are called.
@@ -32,24 +36,52 @@ fn join_max(x: vec2f) -> vec2f {
   return workgroupUniformLoad(&joined[0]);
 }
 
+fn logits4(at: u32) -> vec4f { return vec4f(logits[at], logits[at + 1u], logits[at + 2u], logits[at + 3u]); }
+
+fn kept4(row: u32, j: u32, x: vec4f) -> vec4<bool> {
+  return vec4<bool>(kept(row, j, x.x), kept(row, j + 1u, x.y), kept(row, j + 2u, x.z), kept(row, j + 3u, x.w));
+}
+
+// A logit that is not kept leaves the strands as they are. Terms of a strand without any are 0: exp(LOWEST − z) is.
+fn add4(s: Strands, x: vec4f, here: vec4<bool>) -> Strands {
+  let z = select(vec4f(LOWEST), x * inv_t, here);
+  let top = max(s.top, z);
+  let shift = s.top - top;
+  let shrink = exp(shift);
+  let e = select(vec4f(), exp(z - top), here);
+  return Strands(top, fma(s.sum, shrink, e), fma(fma(s.sum, shift, s.dot), shrink, select(vec4f(), e * (z - top), here)));
+}
+
 fn row_stats(row: u32) -> RowStats {
   let at = row * params.vocab;
-  var lane_top = LOWEST;
-  for (var j = lane; j < params.valid; j += WG) {
-    let x = logits[at + j];
-    lane_top = max(lane_top, select(LOWEST, x, kept(row, j, x)));
+  var s = Strands(vec4f(LOWEST), vec4f(), vec4f());
+  let whole = params.valid / 4u * 4u;
+  var j = 4u * lane;
+  for (; j + 4u * WG < whole; j += 8u * WG) {
+    let a = logits4(at + j);
+    let b = logits4(at + j + 4u * WG);
+    s = add4(s, a, kept4(row, j, a));
+    s = add4(s, b, kept4(row, j + 4u * WG, b));
   }
-  let top = join_max(vec2f(lane_top)).x * inv_t;
-  var sums = vec2f();
-  for (var j = lane; j < params.valid; j += WG) {
-    let x = logits[at + j];
-    if (kept(row, j, x)) {
-      let z = fma(x, inv_t, -top);
-      let e = exp(z);
-      sums = vec2f(sums.x + e, fma(e, z, sums.y));
-    }
+  if (j < whole) {
+    let a = logits4(at + j);
+    s = add4(s, a, kept4(row, j, a));
   }
-  let total = join_sum(sums);
+  // The last one to three columns: a quad of them for lane 0.
+  if (lane == 0u && whole < params.valid) {
+    let last = params.valid - 1u;
+    let i = min(whole + vec4u(0u, 1u, 2u, 3u), vec4u(last));
+    let x = vec4f(logits[at + i.x], logits[at + i.y], logits[at + i.z], logits[at + i.w]);
+    let here = vec4<bool>(kept(row, i.x, x.x), kept(row, i.y, x.y), kept(row, i.z, x.z), kept(row, i.w, x.w));
+    s = add4(s, x, here & (whole + vec4u(0u, 1u, 2u, 3u) <= vec4u(last)));
+  }
+  let lane_top = max(max(s.top.x, s.top.y), max(s.top.z, s.top.w));
+  let top = join_max(vec2f(lane_top)).x;
+  let shift = s.top - top;
+  let shrink = exp(shift);
+  let sum = s.sum * shrink;
+  let dot = fma(s.sum, shift, s.dot) * shrink;
+  let total = join_sum(vec2f((sum.x + sum.y) + (sum.z + sum.w), (dot.x + dot.y) + (dot.z + dot.w)));
   let log_sum = log(total.x);
   return RowStats(top, log_sum, log_sum - total.y / total.x);
 }

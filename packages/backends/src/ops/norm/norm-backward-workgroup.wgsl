@@ -1,12 +1,10 @@
 // Norm backward, one workgroup per row: with x̂ = (x − mean)/σ and g = dOut·w,
-// dx = (g − [layer] mean(g) − x̂·mean(g·x̂))/σ. WG is a power of two.
+// dx = (g − [layer] mean(g) − x̂·mean(g·x̂))/σ. Follows row-total.wgsl.
 @group(0) @binding(0) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(1) var<storage, read> stats: array<f32>;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read> weight: array<f32>;
 @group(0) @binding(4) var<storage, read> d_out: array<f32>;
-
-var<workgroup> lanes: array<vec2f, WG>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -20,13 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let g = d_out[begin + c] * select(weight[c], 1.0 + weight[c], KIND == 2u);
     sums = vec2f(sums.x + g, fma(g, (x[begin + c] - mean) * inverse, sums.y));
   }
-  lanes[lane] = sums;
-  workgroupBarrier();
-  for (var width = WG / 2u; width > 0u; width /= 2u) {
-    if (lane < width) { lanes[lane] += lanes[lane + width]; }
-    workgroupBarrier();
-  }
-  sums = lanes[0] / f32(params.dim);
+  sums = total2(lane, sums) / f32(params.dim);
   let shift = select(0.0, sums.x, KIND == 0u);
   for (var c = lane; c < params.dim; c += WG) {
     let g = d_out[begin + c] * select(weight[c], 1.0 + weight[c], KIND == 2u);

@@ -1,37 +1,33 @@
-// The norms of norm-rows.wgsl, one workgroup per row (the fast form on GPUs): sums by lane, then by a fixed tree.
-// KIND: 0 layer, 1 rms, 2 gemma. stats [rows, 2] = (mean, 1/σ), mean 0 without LayerNorm. WG is a power of two.
+// The norms of norm-rows.wgsl, one workgroup per row, for any number of columns (norm-quads.wgsl: multiples of four).
+// Lane l takes the columns 4·(l + i·WG) + {0, 1, 2, 3}; sums as in row-total.wgsl, which comes before.
+// KIND: 0 layer, 1 rms, 2 gemma. stats [rows, 2] = (mean, 1/σ), mean 0 without LayerNorm.
 @group(0) @binding(0) var<storage, read_write> out: array<f32>;
 @group(0) @binding(1) var<storage, read_write> stats: array<f32>;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read> weight: array<f32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 
-var<workgroup> lanes: array<f32, WG>;
-
-fn total(lane: u32, value: f32) -> f32 {
-  lanes[lane] = value;
-  workgroupBarrier();
-  for (var width = WG / 2u; width > 0u; width /= 2u) {
-    if (lane < width) { lanes[lane] += lanes[lane + width]; }
-    workgroupBarrier();
-  }
-  let sum = lanes[0];
-  workgroupBarrier();
-  return sum;
+// Four columns less `mean`; those beyond the row are 0.
+fn centred(begin: u32, c: u32, mean: f32) -> vec4f {
+  let last = begin + params.dim - 1u;
+  let at = begin + c;
+  let v = vec4f(x[at], x[min(at + 1u, last)], x[min(at + 2u, last)], x[min(at + 3u, last)]) - mean;
+  return select(vec4f(), v, c + vec4u(0u, 1u, 2u, 3u) < vec4u(params.dim));
 }
 
 fn row_stats(begin: u32, lane: u32) -> vec2f {
   var mean = 0.0;
   if (KIND == 0u) {
-    for (var c = lane; c < params.dim; c += WG) { mean += x[begin + c]; }
-    mean = total(lane, mean) / f32(params.dim);
+    var sum = vec4f();
+    for (var c = 4u * lane; c < params.dim; c += 4u * WG) { sum += centred(begin, c, 0.0); }
+    mean = total4(lane, sum) / f32(params.dim);
   }
-  var squares = 0.0;
-  for (var c = lane; c < params.dim; c += WG) {
-    let v = x[begin + c] - mean;
+  var squares = vec4f();
+  for (var c = 4u * lane; c < params.dim; c += 4u * WG) {
+    let v = centred(begin, c, mean);
     squares = fma(v, v, squares);
   }
-  return vec2f(mean, 1.0 / sqrt(total(lane, squares) / f32(params.dim) + params.eps));
+  return vec2f(mean, 1.0 / sqrt(total4(lane, squares) / f32(params.dim) + params.eps));
 }
 
 fn keep(row: u32, lane: u32, s: vec2f) {

@@ -6,7 +6,11 @@ import type { Recorder } from '../../webgpu/recorder.js';
 import { reduceColumns, rowsPerBlock } from '../bias/bias.js';
 import { fewRows, panelsAlong } from '../matmul/f16-pack.js';
 import {
+  backwardQuadConstants,
+  mostQuadColumns,
   panelsKernel,
+  quadConstants,
+  quadKernels,
   rowConstants,
   rowKernels,
   weightsConstants,
@@ -20,6 +24,10 @@ export type NormBackwardArgs = Parameters<Ops['normBackward']>[0];
 
 const variantOf = (r: Recorder): NormVariant => (r.isCpu ? 'rows' : 'workgroup');
 
+/** Rows that a workgroup does four columns at a time, with results equal to the other form's to the bit (forward). */
+const byQuads = (variant: NormVariant, dim: number) =>
+  variant === 'workgroup' && dim % 4 === 0 && dim <= mostQuadColumns;
+
 /** out [rows, dim]; stats [rows, 2] = (mean, 1/σ), kept for backward. Throws DeviceError if sizes do not fit. */
 export function norm(r: Recorder, args: NormForwardArgs, variant = variantOf(r)): void {
   const { x, weight, bias, out, stats, kind, eps } = args;
@@ -29,14 +37,26 @@ export function norm(r: Recorder, args: NormForwardArgs, variant = variantOf(r))
   if (!bias && variant === 'workgroup' && fewRows(r, rows, dim)) {
     panelsAlong(r, out, (panels) => {
       const tensors = [out, stats, x, weight, panels];
-      r.run(panelsKernel, rowConstants(variant, kind), tensors, { rows, dim, eps }, grid1d(rows));
+      r.run(
+        panelsKernel,
+        rowConstants(variant, kind, dim),
+        tensors,
+        { rows, dim, eps },
+        grid1d(rows),
+      );
     });
+    return;
+  }
+  const tensors = bias ? [out, stats, x, weight, bias] : [out, stats, x, weight];
+  if (byQuads(variant, dim)) {
+    const kernel = bias ? quadKernels.withBias : quadKernels.plain;
+    r.run(kernel, quadConstants(kind, dim), tensors, { rows, quads: dim / 4, eps }, grid1d(rows));
     return;
   }
   r.run(
     bias ? withBias : plain,
-    rowConstants(variant, kind),
-    bias ? [out, stats, x, weight, bias] : [out, stats, x, weight],
+    rowConstants(variant, kind, dim),
+    tensors,
     { rows, dim, eps },
     grid1d(groups(rows)),
   );
@@ -51,10 +71,14 @@ export function normBackward(r: Recorder, args: NormBackwardArgs, variant = vari
       `normBackward of [${x.shape.join(', ')}] with dOut [${dOut.shape.join(', ')}] into dWeight of ${dWeight.size} and dBias of ${dBias?.size ?? 0} elements`,
     );
   if (rows === 0) return;
+  if (byQuads(variant, dim)) {
+    backwardByQuads(r, args, rows, dim);
+    return;
+  }
   const { backward, groups } = rowKernels[variant];
   r.run(
     backward,
-    rowConstants(variant, kind),
+    rowConstants(variant, kind, dim),
     [dx, stats, x, weight, dOut],
     { rows, dim, accumulate: args.accumulate ? 1 : 0 },
     grid1d(groups(rows)),
@@ -67,6 +91,31 @@ export function normBackward(r: Recorder, args: NormBackwardArgs, variant = vari
     [partial, stats, x, dOut],
     { rows, dim, blocks },
     grid1d(Math.ceil((blocks * dim) / weightsConstants.WG)),
+  );
+  reduceColumns(r, partial, 0, blocks, dWeight);
+  if (dBias) reduceColumns(r, partial, blocks * dim, blocks, dBias);
+  r.free(partial);
+}
+
+function backwardByQuads(r: Recorder, args: NormBackwardArgs, rows: number, dim: number): void {
+  const { x, weight, stats, dOut, dx, dWeight, dBias, kind } = args;
+  // Few rows: more workgroups. The order of the weights' sums depends on the number of rows alone.
+  const block = rows > 4096 ? 16 : 4;
+  const blocks = Math.ceil(rows / block);
+  const partial = r.alloc([dBias ? 2 : 1, blocks, dim]);
+  r.run(
+    quadKernels.backward,
+    backwardQuadConstants(kind, dim),
+    [dx, partial, stats, x, weight, dOut],
+    {
+      rows,
+      quads: dim / 4,
+      block,
+      blocks,
+      accumulate: args.accumulate ? 1 : 0,
+      with_bias: dBias ? 1 : 0,
+    },
+    grid1d(blocks),
   );
   reduceColumns(r, partial, 0, blocks, dWeight);
   if (dBias) reduceColumns(r, partial, blocks * dim, blocks, dBias);

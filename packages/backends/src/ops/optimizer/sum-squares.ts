@@ -24,6 +24,11 @@ const groupSquares = defineKernel({
   source: groupSource,
   variants: [groupConstants],
 });
+const groupSquares4 = defineKernel({
+  ...groupSquares,
+  name: 'sum_squares_workgroup4',
+  entry: 'squares4',
+});
 const groupSums = defineKernel({ ...groupSquares, name: 'sum_workgroup', entry: 'sums' });
 const clip = defineKernel({
   name: 'clip_factor',
@@ -48,7 +53,8 @@ export function sumSquares(
   const c = byGroup ? groupConstants : constants;
   const scratch: Tensor[] = [];
   let from = x;
-  let kernel = byGroup ? groupSquares : squares;
+  const byFour = x.size % 4 === 0 ? groupSquares4 : groupSquares;
+  let kernel = byGroup ? byFour : squares;
   for (;;) {
     const parts = Math.max(1, Math.ceil(from.size / c.CHUNK));
     const last = parts === 1;

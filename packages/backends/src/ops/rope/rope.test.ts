@@ -34,6 +34,7 @@ onAdapters((r) => {
     [1, 1, 2, 2],
     [7, 3, 10, 10],
     [29, 5, 16, 4],
+    [13, 6, 24, 16],
   ] as const;
   test.each(cases)(
     '%i rows, %i heads of %i, %i rotated',
@@ -43,8 +44,8 @@ onAdapters((r) => {
       const x = normal(rows * width, rand);
       const positions = Uint32Array.from({ length: rows }, () => Math.floor(rand() * 40));
       const cosSin = table(40, rotaryDim);
-      // The heads lie in the middle of wider rows (a fused qkv), the positions in a decode state.
-      const [offset, stride] = [5, width + 9];
+      // The heads lie in the middle of wider rows (a fused qkv), the positions in a decode state. Quads need aligned rows.
+      const [offset, stride] = rotaryDim % 8 === 0 ? [4, width + 8] : [5, width + 9];
       const wide = normal(offset + rows * stride, rand);
       for (let i = 0; i < rows; i++)
         wide.set(x.subarray(i * width, (i + 1) * width), offset + i * stride);

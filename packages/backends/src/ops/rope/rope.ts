@@ -3,6 +3,7 @@ import { DeviceError, type Ops } from '@realhf/api';
 
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
+import quadsSource from './rope-quads.wgsl';
 import source from './rope.wgsl';
 
 export type RopeArgs = Parameters<Ops['rope']>[0];
@@ -27,6 +28,14 @@ const kernel = defineKernel({
   variants: [wg],
 });
 
+const quadSizes = { WG: 64, HEADS: 4 };
+const quads = defineKernel({
+  ...kernel,
+  name: 'rope_quads',
+  source: quadsSource,
+  variants: [quadSizes],
+});
+
 /** x rows of nHeads·headDim; positions u32; cosSin f32 [maxPosition, rotaryDim] = cos ‖ sin. */
 export function rope(r: Recorder, args: RopeArgs): void {
   const { x, rows, nHeads, headDim, rotaryDim, positions, cosSin } = args;
@@ -44,21 +53,29 @@ export function rope(r: Recorder, args: RopeArgs): void {
     throw new DeviceError(
       `rope of ${rows} rows exceeds x (${lastX} of ${x.tensor.size} elements) or positions (${lastPosition + 1} of ${positions.size})`,
     );
-  r.run(
-    kernel,
-    wg,
-    [x.tensor, positions, cosSin],
-    {
-      rows,
-      heads: nHeads,
-      head_dim: headDim,
-      half,
-      offset: x.offset,
-      stride: x.stride,
-      position_stride: positionStride,
-      position_offset: positionOffset,
-      direction: args.inverse ? -1 : 1,
-    },
-    grid1d(Math.ceil(count / wg.WG)),
-  );
+  const params = {
+    rows,
+    heads: nHeads,
+    head_dim: headDim,
+    half,
+    offset: x.offset,
+    stride: x.stride,
+    position_stride: positionStride,
+    position_offset: positionOffset,
+    direction: args.inverse ? -1 : 1,
+  };
+  if ([half, headDim, x.offset, x.stride].every((n) => n % 4 === 0)) {
+    const by4 = {
+      ...params,
+      head_dim: headDim / 4,
+      half: half / 4,
+      offset: x.offset / 4,
+      stride: x.stride / 4,
+    };
+    const work = (rows * Math.ceil(nHeads / quadSizes.HEADS) * half) / 4;
+    const grid = grid1d(Math.ceil(work / quadSizes.WG));
+    r.run(quads, quadSizes, [x.tensor, positions, cosSin], by4, grid);
+    return;
+  }
+  r.run(kernel, wg, [x.tensor, positions, cosSin], params, grid1d(Math.ceil(count / wg.WG)));
 }
