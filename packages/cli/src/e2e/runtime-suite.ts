@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { expect } from 'vitest';
+import { z } from 'zod';
 
 import { metricsOf } from '../experiments/test-run.js';
 import { readStatus } from '../lifecycle/run-status.js';
@@ -13,12 +14,18 @@ import type { RealProcess, StartOptions } from './real-process.js';
 import { finish, metricsLines, runDir, type Draws, type KillPlan } from './resume-suite.js';
 import { sftRecords, vocabSize, writeLines, writeModelDir } from './tiny.js';
 
-/** Models `lm` of 4 layers, 12 heads and 48 units in the MLP, `one` of 1 layer; `sft.jsonl` and `prompts.jsonl`. */
+/** Models `lm` of 4 layers, 12 heads and 48 units in the MLP, `moe` with 4 experts, `one` of 1 layer; `sft.jsonl` and `prompts.jsonl`. */
 export function writeRuntimeInputs(dir: string): void {
   mkdirSync(dir, { recursive: true });
   const heads = { num_attention_heads: 12, num_key_value_heads: 12, head_dim: 8 };
   writeModelDir(join(dir, 'lm'), { config: { ...heads, num_hidden_layers: 4 } });
   writeModelDir(join(dir, 'one'));
+  const experts = {
+    architectures: ['MixtralForCausalLM'],
+    model_type: 'mixtral',
+    num_local_experts: 4,
+  };
+  writeModelDir(join(dir, 'moe'), { config: { ...heads, ...experts, num_hidden_layers: 4 } });
   writeLines(join(dir, 'sft.jsonl'), sftRecords(24));
   writeLines(
     join(dir, 'prompts.jsonl'),
@@ -75,6 +82,35 @@ export function expectSameStats(one: string, other: string, mfc: string): void {
       expect(error, `${mfc} ${name} of step ${step + 1}`).toBeLessThan(1e-5);
     }
   });
+}
+
+const numbersOfStep = z.record(z.string(), z.record(z.string(), z.number()));
+const stepRecord = z.object({ stats: numbersOfStep, eval: numbersOfStep.optional() });
+
+/** What the steps of a run computed: `2 actor_train/loss`, `2 eval actor@0/reward`, … */
+export function numbersOf(run: string): Record<string, number> {
+  const out: Record<string, number> = {};
+  metricsLines(run).forEach((line, i) => {
+    const { stats, eval: evaluated = {} } = stepRecord.parse(JSON.parse(line));
+    for (const [of, groups] of [
+      ['', stats],
+      ['eval ', evaluated],
+    ] as const)
+      for (const [group, values] of Object.entries(groups))
+        for (const [name, value] of Object.entries(values))
+          out[`${i + 1} ${of}${group}/${name}`] = value;
+  });
+  return out;
+}
+
+/** The same numbers by name, within `tolerance` of their size or, if they are small, of 1. */
+export function expectSameNumbers(one: string, other: string, tolerance: number): void {
+  const [want, got] = [numbersOf(one), numbersOf(other)];
+  expect(Object.keys(got).sort()).toEqual(Object.keys(want).sort());
+  for (const [name, value] of Object.entries(want)) {
+    const error = Math.abs(got[name]! - value) / Math.max(1, Math.abs(value));
+    expect(error, `${name}: ${got[name]!} instead of ${value}`).toBeLessThan(tolerance);
+  }
 }
 
 const delay = (ms: number) =>

@@ -2,7 +2,7 @@
 import { beforeAll, describe, it } from 'vitest';
 
 import { useReal } from './real-process.js';
-import { Draws, expectSameRuns } from './resume-suite.js';
+import { Draws, expectSameRuns, finish, runDir } from './resume-suite.js';
 import {
   expectSameStats,
   killWorkersAndFinish,
@@ -39,6 +39,18 @@ describe.each([
       for (const mfc of mfcs) expectSameStats(one, many, mfc);
     },
   );
+});
+
+it('mixtral: tensor and pipeline parallel workers compute what one process computes', async () => {
+  const words = [...sftOn('moe'), 'experiment_name=moe'].filter((w) => w !== 'experiment_name=sft');
+  const run = async (layout: string, options: string[]) => {
+    await finish(start([...words, ...options, `trial_name=${layout}`], { cwd }));
+    return runDir({ cwd, experiment: 'moe' }, layout);
+  };
+  const one = await run('one', []);
+  // Data parallel parts balance their experts each for itself.
+  for (const layout of ['d1m4p1', 'd1m1p4', 'd1m2p2'])
+    expectSameStats(one, await run(layout, layoutWords(layout)), 'trainDefault');
 });
 
 it('a run goes on in another layout, and from many workers in one process', async () => {
