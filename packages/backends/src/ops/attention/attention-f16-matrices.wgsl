@@ -1,11 +1,11 @@
 // What the f16 attention kernels share: matrices of a subgroup of 32 from and to the arrays `rows`, `tile_x`, `tile_y` and
-// `scores` of each kernel. A workgroup has 64 rows, four blocks of 16 by SN halves of D a subgroup; 2·SN lanes share a row of
+// `scores` of each kernel. A workgroup has R rows, blocks of 16 by SN halves of D a subgroup; 2·SN lanes share a row of
 // scores.
 // A row of the shared tiles in vec4s: 8 elements more than needed, so that matrix rows fall on different banks.
 const D4 = D / 4u;
 const LD = (D + 8u) / 4u;
 const S_LD = (BK + 8u) / 4u;
-const T = 128u * SN;
+const T = 2u * R * SN;
 // Lanes of a row of scores, vec4s of a lane; vec4s of a tile that a lane fetches; matrices of scores of a subgroup.
 const LANES = 2u * SN;
 const PER = BK / 4u / LANES;

@@ -18,26 +18,37 @@ import forwardSource from './attention-f16.wgsl';
 import { attentionParams, attentionValues } from './attention-values.js';
 
 const enables = ['f16', 'subgroups', 'chromium_experimental_subgroup_matrix'];
-/** Rows of a workgroup: queries times the heads of a group. */
+/** Rows of a workgroup of the backward pass: queries times the heads of a group. */
 const rows = 64;
 
 /** D: head size; BK: columns of a tile; SN: subgroups that share a block of 16 rows. */
 const constants = (headDim: number, group: number, bk: number) => ({
   D: headDim,
+  R: rows,
   BK: headDim === 64 ? bk : 32,
   SN: headDim / 64,
   QT: Math.floor(rows / group),
   G: group,
 });
 const variants = (bk: number) => [constants(64, 8, bk), constants(128, 1, bk)];
+/** Of the forward pass, which takes twice as many rows: keys and values are fetched half as often. */
+const forwardConstants = (headDim: number, group: number) => ({
+  D: headDim,
+  R: 128,
+  BK: 32,
+  SN: 1,
+  QT: Math.floor(128 / group),
+  G: group,
+});
+const stored = 'alias KV = vec4f;\nfn as_half(x: KV) -> vec4<f16> { return half4(x); }\n';
 
 const forward = defineKernel({
   name: 'attention_f16',
-  source: [convertSource, matricesSource, forwardSource].join('\n'),
+  source: [convertSource, stored, matricesSource, forwardSource].join('\n'),
   entry: 'main',
   params: attentionParams,
   access: ['read', 'read', 'read', 'read', 'read_write', 'read_write'],
-  variants: variants(64),
+  variants: [forwardConstants(64, 8), forwardConstants(128, 1)],
   enables,
 });
 const backwardParams = {
@@ -84,7 +95,7 @@ export function fitsF16Attention(r: Recorder, a: AttentionArgs): boolean {
 export function attentionF16(r: Recorder, a: AttentionArgs): void {
   const values = attentionValues(a);
   if (a.tQ === 0) return;
-  const c = constants(a.headDim, values.group, 64);
+  const c = forwardConstants(a.headDim, values.group);
   const lse = a.lse ?? r.alloc([a.tQ, a.nHeads]);
   const blocks = Math.ceil(a.tQ / c.QT) * a.nKvHeads;
   r.run(
