@@ -74,6 +74,9 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
   let steps = start;
   let stopped = false;
   const trace: StepRecord[] = [];
+  const writeTrace = () => {
+    writeFileSync(join(run.path, 'trace.json'), JSON.stringify(chromeTrace(trace)));
+  };
   const stopping = () => {
     progress.note('stopping: this step is finished and saved first; a second signal ends at once');
   };
@@ -96,6 +99,8 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
       run.status.set({ step: steps });
       stopped = await stopsHere(o, progress);
       if (record.save || record.last || stopped) {
+        // Saving may take long, or fail.
+        writeTrace();
         last = await o.save(steps);
         progress.note(`saved ${last.path}`);
       }
@@ -109,7 +114,7 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
     progress.stop();
     metrics.close();
     events.close();
-    writeFileSync(join(run.path, 'trace.json'), JSON.stringify(chromeTrace(trace)));
+    writeTrace();
   }
   const saved = last;
   const trained = spec.roles.filter((r) => r.optimizer).map((r) => r.role);
