@@ -7,6 +7,7 @@ import type { MatmulArgs, Tensor } from '@realhf/api';
 import type { Recorder } from '../../webgpu/recorder.js';
 import { reduceColumns } from '../bias/bias.js';
 import { addressingOf, addressings, matmulFields } from './addressing.js';
+import largeSource from './gpu-large.wgsl';
 import gpuSource from './gpu.wgsl';
 import type { MatmulProblem } from './problem.js';
 import tileSource from './tile.wgsl';
@@ -41,12 +42,16 @@ const constants = ({ rows, tx, ty }: GpuTile, transA: boolean, transB: boolean) 
   TRANS_A: transA ? 1 : 0,
   TRANS_B: transB ? 1 : 0,
 });
-const kernels = addressings(
-  'matmul_gpu',
-  [tileSource, gpuSource],
-  gpuTiles.flatMap((tile) =>
+const allConstants = (tiles: readonly GpuTile[]) =>
+  tiles.flatMap((tile) =>
     [0, 1, 2, 3].map((bits) => constants(tile, (bits & 1) !== 0, (bits & 2) !== 0)),
-  ),
+  );
+const kernels = addressings('matmul_gpu', [tileSource, gpuSource], allConstants(gpuTiles.slice(1)));
+/** Of the largest tile, which most of the work of a large model is done in. */
+const largeKernels = addressings(
+  'matmul_gpu_large',
+  [tileSource, largeSource],
+  allConstants(gpuTiles.slice(0, 1)),
 );
 
 /** Tiles along n and m. */
@@ -103,7 +108,7 @@ function launch(
 ): void {
   const [x, y] = tilesOf(p, tile);
   r.run(
-    kernels[addressingOf(p)]!,
+    (tile === gpuTiles[0] ? largeKernels : kernels)[addressingOf(p)]!,
     constants(tile, p.transA, p.transB),
     [out, args.a, args.b, args.bias ?? args.b],
     matmulFields(args, p, chunk),
