@@ -47,19 +47,30 @@ export function hostWire(comm: Communicator, ops: Ops): ReallocWire {
   };
 }
 
-/** Strictly one after another, in the order of the plan, as a device's own queue wants it. */
+/**
+ * In the order of the plan, as a device's own queue wants it. Messages wait together, so that a transport may have them
+ * travel at once, both ways; one that is passed on has the wire to itself, since what follows must not overtake it.
+ */
 export function deviceWire(tensors: TensorCommunicator): ReallocWire {
-  let last: Promise<void> = Promise.resolve();
-  const inTurn = (step: () => Promise<void>): Promise<void> => {
-    last = last.then(step);
-    return last;
+  let gate: Promise<unknown> = Promise.resolve();
+  const underWay = new Set<Promise<void>>();
+  const together = (step: () => Promise<void>): Promise<void> => {
+    const mine = gate.then(step);
+    underWay.add(mine);
+    const end = () => underWay.delete(mine);
+    mine.then(end, end);
+    return mine;
   };
   return {
-    send: (to, message) => inTurn(() => tensors.send(to, message)),
-    recv: (from, message, next) =>
-      inTurn(async () => {
+    send: (to, message) => together(() => tensors.send(to, message)),
+    recv(from, message, next) {
+      if (next === undefined) return together(() => tensors.recv(from, message));
+      const mine = Promise.all([gate, ...underWay]).then(async () => {
         await tensors.recv(from, message);
-        if (next !== undefined) await tensors.send(next, message);
-      }),
+        await tensors.send(next, message);
+      });
+      gate = mine;
+      return mine;
+    },
   };
 }

@@ -85,6 +85,12 @@ part ppo && {
   echo "at $((SECONDS - began)) s"
   ppo heuristic allocation_mode=heuristic
   echo "at $((SECONDS - began)) s"
+  # Both generate; then the actor's side works on the first GPU while the critic's does on the second.
+  local_calls=(allocation_mode=manual)
+  for call in ref_inf actor_train; do local_calls+=("$call.device_mesh=NODE01:0"); done
+  for call in rew_inf critic_inf critic_train; do local_calls+=("$call.device_mesh=NODE01:1"); done
+  ppo manual "${local_calls[@]}" actor_gen.device_mesh=NODE01:0,1 actor_gen.parallel.data_parallel_size=2
+  echo "at $((SECONDS - began)) s"
 }
 echo "== end (at $((SECONDS - began)) s)"
 exit 0

@@ -2,9 +2,9 @@
  * Reallocation of a model between layouts of all ranks over NCCL: every element of the target is checked, then timed
  * beside the same messages without kernels. On one rank the model goes to itself, through NCCL all the same.
  */
-import type { Parallelism, Tensor, TensorCommunicator } from '@realhf/api';
+import type { Parallelism, ParallelGroups, Tensor, TensorCommunicator } from '@realhf/api';
 import { planRealloc, ReallocSession, worldSize, type ReallocPlan } from '@realhf/comm';
-import { replicaMaps, type ReaLModel } from '@realhf/model';
+import { ReaLModel, replicaMaps } from '@realhf/model';
 
 import { layoutOf, modelOf, placeOf, runRank, seconds, type Rank } from './rank.js';
 
@@ -114,6 +114,13 @@ await runRank(async (rank) => {
   const self = size === 1;
   if (!tensors) throw new Error('NCCL is needed');
   say('from → to | MB over the link | MB kept | ms | GB/s | messages alone GB/s | of it');
+  /** Made once for a layout. */
+  const models = new Map<string, ReaLModel>();
+  const filled = (name: string, groups: ParallelGroups) => {
+    const model = models.get(name) ?? modelOf(rank, groups);
+    models.set(name, model);
+    return model;
+  };
   let wrong = 0;
   for (const [a, b, first] of pairsOf(size)) {
     const [from, to] = [layoutOf(a), layoutOf(b)];
@@ -126,9 +133,9 @@ await runRank(async (rank) => {
     );
     const here = place(from, 0);
     const there = self ? placeOf(0, to) : place(to, first);
-    const source = here && modelOf(rank, here);
-    const target = there && modelOf(rank, there);
-    const want = there && modelOf(rank, there);
+    const source = here && filled(a, here);
+    const want = there && filled(b, there);
+    const target = there && new ReaLModel({ ops, config, groups: there });
     for (const p of target?.params ?? []) ops.fill(p, NaN);
     const ends = self ? selfEnds(tensors) : [tensors];
     const sessions = ends.map(
@@ -146,7 +153,6 @@ await runRank(async (rank) => {
     await run();
     await ops.sync();
     if (target && want) wrong += await wrongWords(rank, target.params, want);
-    want?.free();
     await world.barrier();
     const timed = (body: () => Promise<unknown>) =>
       seconds(5, async () => {
@@ -171,7 +177,6 @@ await runRank(async (rank) => {
       ].join(' | '),
     );
     for (const x of sessions) x.free();
-    source?.free();
     target?.free();
   }
   const bad = Float32Array.of(wrong);
