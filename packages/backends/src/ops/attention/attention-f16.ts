@@ -36,7 +36,7 @@ const forwardConstants = (headDim: number, group: number) => ({
   D: headDim,
   R: 128,
   BK: 32,
-  SN: 1,
+  SN: headDim / 64,
   QT: Math.floor(128 / group),
   G: group,
 });
