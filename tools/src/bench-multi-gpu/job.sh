@@ -72,10 +72,7 @@ if part check; then
 fi
 part rates && ranks 90 rates
 part peer && timeout -k 5 90 python3 peer.py 2>&1 | grep -v -i warn | tail -n 12
-part layouts && {
-  ranks 120 layouts --shape "$SHAPE" --precision f32
-  [ "$PRECISION" = f16 ] && ranks 100 layouts --shape "$SHAPE" --precision f16
-}
+part layouts && ranks 120 layouts --shape "$SHAPE" --precision "$PRECISION"
 part realloc && ranks 120 realloc --shape "$SHAPE"
 part ppo && {
   mkdir -p "$work/ppo"
