@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { build } from 'esbuild';
+import { build, type BuildOptions } from 'esbuild';
 import { afterAll, beforeAll } from 'vitest';
 
 const packageDir = join(import.meta.dirname, '../..');
@@ -28,9 +28,13 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Bundles before the tests of a file; the function returned starts `real`, or another program, on SwiftShader. */
+/**
+ * Bundles before the tests of a file; the function returned starts `real`, or another program, on SwiftShader. With
+ * `nccl` it finds this source's @realhf/comm-nccl.
+ */
 export function useReal(
   program = join(packageDir, 'src/main.ts'),
+  { nccl = false } = {},
 ): (words: readonly string[], options: StartOptions) => RealProcess {
   let dir = '';
   const children = new Set<{ kill(signal: NodeJS.Signals): void }>();
@@ -42,21 +46,27 @@ export function useReal(
     cpSync(join(packageDir, 'package.json'), join(dir, 'package.json'));
     symlinkSync(join(packageDir, 'assets'), join(dir, 'assets'));
     symlinkSync(join(packageDir, 'bin'), join(dir, 'bin'));
-    await build({
-      entryPoints: [program],
-      outfile: join(dir, 'dist/main.mjs'),
+    const common: BuildOptions = {
       bundle: true,
       platform: 'node',
       format: 'esm',
       target: 'node20',
       conditions: ['@realhf/source'],
       loader: { '.wgsl': 'text' },
-      external: ['webgpu', 'zeromq', '@redis/client', '@sparticuz/chromium', 'jiti'],
+      external: ['webgpu', 'zeromq', '@redis/client', '@sparticuz/chromium', 'jiti', 'koffi'],
       banner: {
         js: "import * as nodeModule from 'node:module'; const require = nodeModule.createRequire(import.meta.url);",
       },
       logLevel: 'error',
-    });
+    };
+    await build({ ...common, entryPoints: [program], outfile: join(dir, 'dist/main.mjs') });
+    if (!nccl) return;
+    const source = join(packageDir, '../comm/nccl');
+    const target = join(dir, 'node_modules/@realhf/comm-nccl');
+    const entryPoints = [join(source, 'src/index.ts')];
+    await build({ ...common, entryPoints, outfile: join(target, 'dist/index.js') });
+    cpSync(join(source, 'package.json'), join(target, 'package.json'));
+    symlinkSync(join(source, 'layer'), join(target, 'layer'));
   });
   afterAll(() => {
     for (const child of children) child.kill('SIGKILL');
