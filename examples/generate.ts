@@ -19,9 +19,9 @@ import {
   writeCheckpointDir,
 } from '@realhf/model/node';
 
-import { writeCharacterModel } from './custom/character-model.js';
+import { writeCharacterFolder } from './character-folder.js';
 
-const greeting = 'hello, world';
+const greeting = 'hello,world';
 const gpu = await openGpu();
 const ops = new WebGpuOps({ device: gpu.device, adapter: gpu.adapterName, isCpu: gpu.isCpu });
 const temporary = mkdtempSync(join(tmpdir(), 'generate-'));
@@ -67,7 +67,7 @@ async function complete(folder: string, prompt: string): Promise<string> {
 /** A model of 30 thousand parameters that has read the greeting a few times. */
 async function teach(folder: string): Promise<string> {
   const start = `${folder}-untrained`; // config.json and a tokenizer
-  writeCharacterModel(start, 'helo, wrd');
+  writeCharacterFolder(start, 'helo,wrd');
   const tokenizer = loadTokenizer(start);
   const tokens = [...tokenizer.encode(greeting), tokenizer.eosTokenId!];
   const sample = SequenceSample.fromDefault({
