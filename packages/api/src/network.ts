@@ -46,9 +46,11 @@ export interface ShardMap {
   readonly segmentSizes: readonly number[];
 }
 
-/** A tensor of a rank inside its segments. */
+/** A tensor of a rank inside its segments. A parameter that is too large for a segment is several of them, cut by rows. */
 export interface LocalParam {
   readonly spec: ParamSpec;
+  /** The first of this rank's rows of the parameter that are here. */
+  readonly row: number;
   readonly segment: number;
   /** Elements, multiple of 64 (256 bytes). */
   readonly offset: number;

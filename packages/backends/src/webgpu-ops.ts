@@ -63,8 +63,7 @@ export class WebGpuOps implements Ops {
   constructor(options: RecorderOptions | Recorder) {
     this.recorder = options instanceof Recorder ? options : new Recorder(options);
     this.adapter = this.recorder.adapter;
-    const { limits } = this.recorder.device;
-    this.maxTensorBytes = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+    this.maxTensorBytes = this.recorder.maxTensorBytes;
   }
 
   empty(shape: readonly number[], dtype: DType = 'f32'): Tensor {

@@ -144,11 +144,11 @@ export class ReaLModel implements Stage {
 
   /** Fills parameters from a seed: the values do not depend on the layout. `only` restricts it to some names. */
   init(seed: number, only: (name: string) => boolean = () => true): void {
-    for (const p of this.locals) {
-      if (!only(p.spec.name)) continue;
-      const std = initStd(this.config, p.spec);
-      this.writeLocal(p, (begin, end) =>
-        initValues(p.spec, p.spec.offset + begin, p.spec.offset + end, seed, std),
+    for (const spec of this.specs) {
+      if (!only(spec.name)) continue;
+      const std = initStd(this.config, spec);
+      this.place(spec.name, [0, spec.size], (begin, end) =>
+        initValues(spec, spec.offset + begin, spec.offset + end, seed, std),
       );
     }
   }
@@ -165,9 +165,18 @@ export class ReaLModel implements Stage {
 
   /** Overwrites what this rank holds of a parameter's elements from `begin` on. */
   loadRange(name: string, begin: number, values: Float32Array): void {
-    const held = this.intervalsOf(name);
+    this.place(name, [begin, begin + values.length], (from, to) =>
+      values.subarray(from - begin, to - begin),
+    );
+  }
+
+  private place(
+    name: string,
+    range: ElementRange,
+    values: (begin: number, end: number) => Float32Array,
+  ): void {
     const base = this.specs.find((s) => s.name === name)?.offset ?? 0;
-    for (const run of localRuns(held, base, begin, values))
+    for (const run of localRuns(this.intervalsOf(name), base, range, values))
       this.ops.write(this.params[run.segment]!, run.values, run.offset);
   }
 
@@ -188,36 +197,21 @@ export class ReaLModel implements Stage {
     return this.byParam.get(name) ?? [];
   }
 
-  /** One write per local tensor, put together from its intervals of the full one. */
-  private writeLocal(p: LocalParam, values: (begin: number, end: number) => Float32Array): void {
-    const local = new Float32Array(p.shape.reduce((x, y) => x * y, 1));
-    for (const i of this.shardMap.intervals) {
-      if (i.param !== p.spec.name || i.segment !== p.segment) continue;
-      const begin = i.global - p.spec.offset;
-      local.set(values(begin, begin + i.length), i.local - p.offset);
-    }
-    this.ops.write(this.params[p.segment]!, local, p.offset);
-  }
-
   /** This rank's part of a parameter (or of its gradient) in a full-sized array, zeros elsewhere. */
   async dump(name: string, what: 'params' | 'grads' = 'params'): Promise<Float32Array> {
     const spec = this.specs.find((s) => s.name === name);
     if (!spec) throw new ConfigError(`no parameter '${name}'`);
     const out = new Float32Array(spec.size);
     const segments = what === 'params' ? this.params : this.gradients();
-    const p = this.locals.find((l) => l.spec.name === name);
-    if (!p) return out;
-    const local = await this.ops.read(
-      segments[p.segment]!,
-      p.offset,
-      p.shape.reduce((x, y) => x * y, 1),
-    );
-    for (const i of this.shardMap.intervals) {
-      if (i.param === name)
-        out.set(
-          local.subarray(i.local - p.offset, i.local - p.offset + i.length),
-          i.global - spec.offset,
-        );
+    const held = this.intervalsOf(name);
+    for (const p of this.locals.filter((l) => l.spec.name === name)) {
+      const size = p.shape.reduce((x, y) => x * y, 1);
+      const local = await this.ops.read(segments[p.segment]!, p.offset, size);
+      for (const i of held) {
+        const at = i.local - p.offset;
+        if (i.segment === p.segment && at >= 0 && at < size)
+          out.set(local.subarray(at, at + i.length), i.global - spec.offset);
+      }
     }
     return out;
   }

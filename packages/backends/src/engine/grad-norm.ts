@@ -37,7 +37,7 @@ function tensorRuns(network: Network): NormRun[] {
   const { tpSize, ppSize, coordinates } = groups;
   const held = new Map<string, number>();
   for (const i of shardMap.intervals) held.set(i.param, (held.get(i.param) ?? 0) + i.length);
-  return locals.flatMap(({ spec, segment, offset, shape }): NormRun[] => {
+  return locals.flatMap(({ spec, row, segment, offset, shape }): NormRun[] => {
     const size = shape.reduce((a, b) => a * b, 1);
     const run = (part: number, from = 0, to = size): NormRun => ({
       segment,
@@ -56,7 +56,8 @@ function tensorRuns(network: Network): NormRun[] {
     if (nKvHeads % tpSize === 0 || !/\.attn\.qkv\.(weight|bias|lora_b)$/.test(spec.name))
       return [run(1)];
     // q is this rank's own; k and v are shared where there are fewer kv heads than ranks.
-    const q = (nHeads / tpSize) * headDim * (shape[1] ?? 1);
+    const rowsOfQ = (nHeads / tpSize) * headDim - row;
+    const q = Math.min(size, Math.max(0, rowsOfQ * (shape[1] ?? 1)));
     return [run(1, 0, q), run(nKvHeads / tpSize, q)];
   });
 }

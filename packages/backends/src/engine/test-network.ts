@@ -69,7 +69,7 @@ export function tableNetwork(ops: Ops, initial: Float32Array): Network {
     ops,
     groups,
     specs,
-    locals: specs.map((s) => ({ spec: s, segment: 0, offset: s.offset, shape: s.shape })),
+    locals: specs.map((s) => ({ spec: s, row: 0, segment: 0, offset: s.offset, shape: s.shape })),
     shardMap: { intervals: [], segmentSizes: [2 * tableSize] },
     params,
     gradients: () => grads,

@@ -185,6 +185,7 @@ onAdapters((r) => {
 
 describe('decayRuns', () => {
   const param = (segment: number, offset: number, decay: boolean): LocalParam => ({
+    row: 0,
     spec: { name: 'p', shape: [64], offset, size: 64, layer: 0, decay, init: 'zeros' },
     segment,
     offset,

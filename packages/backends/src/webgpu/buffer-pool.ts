@@ -25,13 +25,10 @@ export class BufferPool {
   private readonly maxBytes: number;
   private readonly onError: (e: DeviceError) => void;
 
-  constructor(device: GPUDevice, onError: (e: DeviceError) => void) {
+  constructor(device: GPUDevice, maxBytes: number, onError: (e: DeviceError) => void) {
     this.device = device;
     this.onError = onError;
-    this.maxBytes = Math.min(
-      device.limits.maxStorageBufferBindingSize,
-      device.limits.maxBufferSize,
-    );
+    this.maxBytes = maxBytes;
   }
 
   /** `what` names the tensor in errors. */

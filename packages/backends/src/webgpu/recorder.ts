@@ -42,6 +42,8 @@ export interface RecorderOptions {
    * recomputed log-probs agree bit for bit. Default false; no difference under 'f32'.
    */
   readonly deterministic?: boolean | undefined;
+  /** Largest tensor in bytes, where that shall be less than the device binds (tests). */
+  readonly maxTensorBytes?: number;
   /** What the adapter told of itself; default the device's own. */
   readonly adapterInfo?: GPUAdapterInfo;
 }
@@ -55,6 +57,8 @@ export class Recorder {
   readonly f16Matmul: boolean;
   /** Attention in f16, too. */
   readonly f16Attention: boolean;
+  /** No tensor may be larger. */
+  readonly maxTensorBytes: number;
   readonly pool: BufferPool;
   /** f16 forms of weights and the like. */
   readonly operands = new OperandCache((t) => {
@@ -93,7 +97,13 @@ export class Recorder {
     this.f16Matmul =
       options.matmulPrecision === 'f16' && supportsF16Matmul(device, options.adapterInfo);
     this.f16Attention = this.f16Matmul && options.deterministic !== true;
-    this.pool = new BufferPool(device, (e) => (this.failure ??= e));
+    const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
+    this.maxTensorBytes = Math.min(
+      maxStorageBufferBindingSize,
+      maxBufferSize,
+      options.maxTensorBytes ?? Infinity,
+    );
+    this.pool = new BufferPool(device, this.maxTensorBytes, (e) => (this.failure ??= e));
     this.paramBuffer = device.createBuffer({
       size: slotBytes * slots,
       usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,

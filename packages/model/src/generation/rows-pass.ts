@@ -6,6 +6,7 @@ import { Arena, type PagedKeys, type Tensor } from '@realhf/api';
 
 import { embed } from '../transformer/embedding.js';
 import { finalNorm, headName } from '../transformer/final-norm.js';
+import { rowsOf, timesTransposed } from '../transformer/row-pieces.js';
 import { makeHeadRows, makeQkNormed } from '../transformer/head-norms.js';
 import type { Stage } from '../transformer/stage.js';
 
@@ -89,9 +90,9 @@ export async function logitsOf(model: Stage, hidden: Tensor): Promise<Tensor> {
   const normed = ops.empty(hidden.shape);
   const stats = ops.empty([rows, 2]);
   finalNorm(shard, hidden, normed, stats);
-  const w = shard.w(headName(shard));
-  const local = ops.empty([rows, w.shape[0]!]);
-  ops.matmul({ a: normed, b: w, out: local, transB: true });
+  const w = shard.pieces(headName(shard));
+  const local = ops.empty([rows, rowsOf(w)]);
+  timesTransposed(ops, normed, w, local);
   ops.free(normed, stats);
   const logits = await shard.allLogits(local);
   if (logits !== local) ops.free(local);

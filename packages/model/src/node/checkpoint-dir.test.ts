@@ -103,7 +103,12 @@ describe.each(['llama', 'llama3-rope', 'gpt2'])('golden %s', (name) => {
         (param, begin, values) => {
           expect(values.length).toBeLessThanOrEqual(100);
           read += values.length;
-          for (const run of localRuns(of(param), specs.get(param)!.offset, begin, values))
+          for (const run of localRuns(
+            of(param),
+            specs.get(param)!.offset,
+            [begin, begin + values.length],
+            (from, to) => values.subarray(from - begin, to - begin),
+          ))
             segments[run.segment]!.set(run.values, run.offset);
         },
         {

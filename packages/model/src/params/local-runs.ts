@@ -12,23 +12,21 @@ export interface LocalRun {
 }
 
 /**
- * What a rank keeps of `values`, the parameter's elements from `begin` on. `intervals` are the parameter's, in the
- * order of the rank's storage; `base` is the parameter's offset in the flat space.
+ * What a rank keeps of a parameter's elements begin ≤ i < end, run by run; `values` gives any of them. `intervals` are the
+ * parameter's, in the order of the rank's storage; `base` is the parameter's offset in the flat space.
  */
-export function localRuns(
+export function* localRuns(
   intervals: readonly ShardInterval[],
   base: number,
-  begin: number,
-  values: Float32Array,
-): LocalRun[] {
-  const end = begin + values.length;
+  [begin, end]: ElementRange,
+  values: (begin: number, end: number) => Float32Array,
+): Generator<LocalRun, void> {
   const pieces = intervals.flatMap((i) => {
     const first = Math.max(i.global - base, begin);
     const last = Math.min(i.global - base + i.length, end);
     const offset = i.local + first - (i.global - base);
     return first < last ? [{ segment: i.segment, offset, first, last }] : [];
   });
-  const runs: LocalRun[] = [];
   for (let from = 0; from < pieces.length;) {
     const head = pieces[from]!;
     let to = from;
@@ -37,16 +35,16 @@ export function localRuns(
       size += pieces[to]!.last - pieces[to]!.first;
       to++;
     }
-    const part = (p: typeof head) => values.subarray(p.first - begin, p.last - begin);
-    let run = part(head);
-    if (to > from + 1) {
+    let run: Float32Array;
+    if (to === from + 1) run = values(head.first, head.last);
+    else {
       run = new Float32Array(size);
-      for (const p of pieces.slice(from, to)) run.set(part(p), p.offset - head.offset);
+      for (const p of pieces.slice(from, to))
+        run.set(values(p.first, p.last), p.offset - head.offset);
     }
-    runs.push({ segment: head.segment, offset: head.offset, values: run });
+    yield { segment: head.segment, offset: head.offset, values: run };
     from = to;
   }
-  return runs;
 }
 
 /** Elements begin ≤ i < end of a parameter. */

@@ -1,19 +1,14 @@
 /**
  * ShardMap: which intervals of the logical flat space a (tp, pp) rank holds and where they lie in its segments.
  * Pure; reallocation and checkpoints are intersections of these maps. Every local parameter starts on a multiple
- * of 64 elements (256 bytes) and lies in one segment; the gaps belong to no interval. With tied embeddings and
- * pp > 1 the first and the last stage both hold `0.wte.weight` (its gradient is the sum of theirs).
+ * of 64 elements (256 bytes) and lies in one segment, or is cut by rows into several that do; the gaps belong to no
+ * interval. With tied embeddings and pp > 1 the first and the last stage both hold `0.wte.weight` (its gradient is the
+ * sum of theirs).
  */
-import {
-  ConfigError,
-  type LocalParam,
-  type ModelConfig,
-  type ParamSpec,
-  type ShardInterval,
-  type ShardMap,
-} from '@realhf/api';
+import type { LocalParam, ModelConfig, ParamSpec, ShardInterval, ShardMap } from '@realhf/api';
 import { hasOwnHead, paramSpecs } from './specs.js';
 import { stageLayers } from './stage-layers.js';
+import { cutByRows, elements } from './row-cuts.js';
 import { checkPart, shardRule, type ParamSlice, type Part, type Range } from './tensor-slices.js';
 
 /** Elements that a local parameter's offset is a multiple of. */
@@ -38,8 +33,9 @@ export function shardMap(
   for (const { spec, slice, segment, offset } of placed)
     for (const piece of sliceIntervals(spec, slice))
       intervals.push({ ...piece, segment, local: offset + piece.local });
-  const locals = placed.map(({ spec, slice, segment, offset }) => ({
+  const locals = placed.map(({ spec, slice, row, segment, offset }) => ({
     spec,
+    row,
     segment,
     offset,
     shape: slice.shape,
@@ -47,10 +43,12 @@ export function shardMap(
   return { map: { intervals, segmentSizes }, locals };
 }
 
-/** A parameter of one rank, which part of it, and where in the rank's segments. */
+/** A parameter of one rank or some rows of it, which part of the whole, and where in the rank's segments. */
 export interface PlacedParam {
   readonly spec: ParamSpec;
   readonly slice: ParamSlice;
+  /** First of the rank's rows. */
+  readonly row: number;
   readonly segment: number;
   /** Elements. */
   readonly offset: number;
@@ -68,20 +66,17 @@ export function placeParams(
   let used = capacity;
 
   for (const spec of stageSpecs(config, pp, specs)) {
-    const slice = shardRule(config, spec, tp);
-    const size = slice.shape.reduce((a, b) => a * b, 1);
-    if (size > capacity)
-      throw new ConfigError(
-        `parameter '${spec.name}' has ${size} elements on this rank, a segment holds ${capacity}; raise maxSegmentElements or the tensor parallel size`,
-      );
-    if (used + size > capacity) {
-      segmentSizes.push(0);
-      used = 0;
+    for (const piece of cutByRows(config, spec, shardRule(config, spec, tp), capacity)) {
+      const size = elements(piece.slice);
+      if (used + size > capacity) {
+        segmentSizes.push(0);
+        used = 0;
+      }
+      const segment = segmentSizes.length - 1;
+      placed.push({ spec, ...piece, segment, offset: used });
+      used = roundDown(used + size + paramAlignment - 1);
+      segmentSizes[segment] = used;
     }
-    const segment = segmentSizes.length - 1;
-    placed.push({ spec, slice, segment, offset: used });
-    used = roundDown(used + size + paramAlignment - 1);
-    segmentSizes[segment] = used;
   }
   return { placed, segmentSizes };
 }

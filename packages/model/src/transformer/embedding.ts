@@ -5,9 +5,9 @@ import type { BatchTensors } from './batch.js';
 import type { Shard } from './shard.js';
 import { noiseStream, rowDropout, type Training } from './training.js';
 
-function options(shard: Shard) {
-  const rowOffset = shard.groups.coordinates.tp * shard.w('0.wte.weight').shape[0]!;
-  return { rowOffset, factor: shard.config.embeddingScale };
+function options(shard: Shard, row: number) {
+  const { offset } = shard.vocabPiece(shard.pieces('0.wte.weight'));
+  return { rowOffset: offset + row, factor: shard.config.embeddingScale };
 }
 
 /**
@@ -24,12 +24,15 @@ export async function embed(
   const { ops } = shard;
   const [rows, h] = [out.shape[0]!, out.shape[1]!];
   const partial = rows === ids.size ? out : ops.empty([ids.size, h]);
-  ops.embedding(shard.w('0.wte.weight'), ids, partial, options(shard));
+  // A row is in one piece: the others add zero.
+  for (const { row, tensor } of shard.pieces('0.wte.weight'))
+    ops.embedding(tensor, ids, partial, { ...options(shard, row), accumulate: row > 0 });
   await shard.sumTokens(partial, out);
   if (partial !== out) ops.free(partial);
-  const wpe = shard.maybe('0.wpe.weight');
-  if (wpe)
-    ops.embedding(wpe, positions.tensor, out, {
+  const wpe = shard.has('0.wpe.weight') ? shard.pieces('0.wpe.weight') : [];
+  for (const { row, tensor } of wpe)
+    ops.embedding(tensor, positions.tensor, out, {
+      rowOffset: row,
       accumulate: true,
       idStride: positions.stride ?? 1,
       idOffset: positions.offset ?? 0,
@@ -48,8 +51,10 @@ export async function embedBackward(shard: Shard, batch: BatchTensors, dx: Tenso
   dropout(shard, batch.training)?.(dx, dx);
   const work = new Arena(ops);
   const all = await shard.allTokens(work, dx, batch.t);
-  ops.embeddingBackward(all, batch.tokens, shard.g('0.wte.weight'), options(shard));
+  for (const { row, tensor } of shard.gradPieces('0.wte.weight'))
+    ops.embeddingBackward(all, batch.tokens, tensor, options(shard, row));
   work.release();
-  if (shard.has('0.wpe.weight'))
-    ops.embeddingBackward(dx, batch.rowPositions, shard.g('0.wpe.weight'));
+  if (!shard.has('0.wpe.weight')) return;
+  for (const { row, tensor } of shard.gradPieces('0.wpe.weight'))
+    ops.embeddingBackward(dx, batch.rowPositions, tensor, { rowOffset: row });
 }

@@ -13,6 +13,7 @@ import {
 
 import { keptOffsets } from '../generation/kept-sets.js';
 import { headName } from './final-norm.js';
+import { rowsOf, times, timesTransposed, type RowPieces } from './row-pieces.js';
 import { gatherColumns, type Shard } from './shard.js';
 import { combineShards, localLabels, maskRows, vocabRows } from './vocab-rows.js';
 
@@ -33,14 +34,14 @@ export function chunkRows(rows: number, vocab: number, bytes: number): number {
 export async function criticHead(shard: Shard, arena: Arena, hidden: Tensor): Promise<HeadPass> {
   const { ops } = shard;
   const t = hidden.shape[0]!;
-  const w = shard.w(headName(shard));
+  const w = shard.pieces(headName(shard));
   const values = arena.empty([t, 1]);
-  ops.matmul({ a: hidden, b: w, out: values, transB: true });
+  timesTransposed(ops, hidden, w, values);
   return {
     output: { values: await ops.read(values) },
     backward: async ({ dValues }, dHidden) => {
       const dv = arena.fromHost(dValues ?? new Float32Array(t), [t, 1]);
-      ops.matmul({ a: dv, b: w, out: dHidden });
+      times(ops, dv, w, dHidden);
       shard.weightGrad(headName(shard), dv, hidden);
       await Promise.resolve();
     },
@@ -56,7 +57,7 @@ export async function actorHead(
   logitsBytes: number,
 ): Promise<HeadPass> {
   const { ops, config, groups } = shard;
-  const w = shard.w(headName(shard));
+  const w = shard.pieces(headName(shard));
   const { rows: vocabLocal, offset: vocabOffset, valid } = shard.vocabPiece(w);
   const h = config.hiddenDim;
   const { rows, entries, labels, shifted } = vocabRows(batch, options.needed);
@@ -112,7 +113,7 @@ export async function actorHead(
     ...maskOf(begin, count),
   });
   const computeLogits = (begin: number, count: number, logits: Tensor) => {
-    ops.matmul({ a: ops.view(picked, begin * h, [count, h]), b: w, out: logits, transB: true });
+    timesTransposed(ops, ops.view(picked, begin * h, [count, h]), w, logits);
   };
   const single = n <= chunk;
   const keep = single && options.train;
@@ -169,7 +170,7 @@ export async function actorHead(
         dLogits: logits,
       });
       const x = ops.view(picked, begin * h, [count, h]);
-      ops.matmul({ a: logits, b: w, out: ops.view(dPicked, begin * h, [count, h]) });
+      times(ops, logits, w, ops.view(dPicked, begin * h, [count, h]));
       shard.weightGrad(headName(shard), logits, x);
       work.release();
     }
@@ -215,18 +216,18 @@ async function combine(
 export async function allLogits(
   shard: Shard,
   hidden: Tensor,
-  w: Tensor,
+  w: RowPieces,
   logitsBytes: number,
 ): Promise<Float32Array> {
   const { ops, groups } = shard;
   const [t, h] = [hidden.shape[0]!, hidden.shape[1]!];
-  const vocabLocal = w.shape[0]!;
+  const vocabLocal = rowsOf(w);
   const chunk = chunkRows(t, vocabLocal, logitsBytes);
   const local = new Float32Array(t * vocabLocal);
   for (let begin = 0; begin < t; begin += chunk) {
     const count = Math.min(chunk, t - begin);
     const logits = ops.empty([count, vocabLocal]);
-    ops.matmul({ a: ops.view(hidden, begin * h, [count, h]), b: w, out: logits, transB: true });
+    timesTransposed(ops, ops.view(hidden, begin * h, [count, h]), w, logits);
     local.set(await ops.read(logits), begin * vocabLocal);
     ops.free(logits);
   }

@@ -8,6 +8,7 @@ import { Arena, type MoeConfig, type MoeScores, type Ops, type Tensor } from '@r
 import type { BatchTensors } from './batch.js';
 import { auxScales } from './moe-statistics.js';
 import type { Residual } from './residual.js';
+import { rowsOf, type RowPieces } from './row-pieces.js';
 import type { Shard } from './shard.js';
 import { noiseStream, type Training } from './training.js';
 
@@ -101,12 +102,12 @@ export class Moe {
     const act = a.empty([n * topK, inner]);
     const outputs = a.empty([n * topK, hiddenDim]);
     const { offsets, rowOf, probs } = chosen;
-    const gateUp = shard.w(this.name('experts_gate_up'));
-    const down = shard.w(this.name('experts_down'));
-    ops.groupedMatmul({ kind: 'forward', a: copies, b: gateUp, out: pre, offsets });
+    const gateUp = shard.pieces(this.name('experts_gate_up'));
+    const down = shard.pieces(this.name('experts_down'));
+    this.product('forward', copies, gateUp, pre, offsets);
     work.release();
     ops.gatedActivation(activation, pre, act);
-    ops.groupedMatmul({ kind: 'forward', a: act, b: down, out: outputs, offsets });
+    this.product('forward', act, down, outputs, offsets);
     ops.moeCombine({ rows: outputs, rowOf, weights: probs, out });
     return { jittered, ...chosen, pre, act, outputs };
   }
@@ -192,20 +193,56 @@ export class Moe {
     await shard.allReduce(dWeights);
 
     const dAct = work.empty(saved.act.shape);
-    ops.groupedMatmul({ kind: 'input', a: dRows, b: shard.w(down), out: dAct, offsets });
-    if (shard.trains(down))
-      ops.groupedMatmul({ kind: 'weight', a: dRows, b: saved.act, out: shard.g(down), offsets });
+    this.product('input', dRows, shard.pieces(down), dAct, offsets);
+    if (shard.trains(down)) this.weightProduct(dRows, saved.act, shard.gradPieces(down), offsets);
     ops.gatedActivationBackward(activation, saved.pre, dAct, saved.pre);
     work.drop(dAct);
     if (shard.trains(gateUp)) {
       const copies = work.empty([n * topK, hiddenDim]);
       ops.gatherRows(input, saved.tokenOf, copies);
-      ops.groupedMatmul({ kind: 'weight', a: saved.pre, b: copies, out: shard.g(gateUp), offsets });
+      this.weightProduct(saved.pre, copies, shard.gradPieces(gateUp), offsets);
     }
-    ops.groupedMatmul({ kind: 'input', a: saved.pre, b: shard.w(gateUp), out: dRows, offsets });
+    this.product('input', saved.pre, shard.pieces(gateUp), dRows, offsets);
     ops.moeCombine({ rows: dRows, rowOf, out: dInput });
     this.routerBackward(work, saved, input, dWeights, dInput, training);
     work.release();
+  }
+
+  /** Weights may be in pieces of some experts each (params/row-cuts.ts). */
+  private product(
+    kind: 'forward' | 'input',
+    a: Tensor,
+    weights: RowPieces,
+    out: Tensor,
+    offsets: Tensor,
+  ): void {
+    this.eachExperts(weights, offsets, (b, of) => {
+      this.ops.groupedMatmul({ kind, a, b, out, offsets: of });
+    });
+  }
+  private weightProduct(a: Tensor, b: Tensor, grads: RowPieces, offsets: Tensor): void {
+    this.eachExperts(grads, offsets, (out, of) => {
+      this.ops.groupedMatmul({ kind: 'weight', a, b, out, offsets: of });
+    });
+  }
+  private eachExperts(
+    pieces: RowPieces,
+    offsets: Tensor,
+    work: (piece: Tensor, offsets: Tensor) => void,
+  ): void {
+    const { ops } = this;
+    const rowsOfOne = rowsOf(pieces) / this.config.numExperts;
+    for (const { row, tensor } of pieces) {
+      if (pieces.length === 1) {
+        work(tensor, offsets);
+        continue;
+      }
+      const experts = tensor.shape[0]! / rowsOfOne;
+      const some = ops.empty([experts + 1], 'u32');
+      ops.copy(offsets, some, experts + 1, row / rowsOfOne, 0);
+      work(tensor, some);
+      ops.free(some);
+    }
   }
 
   private routerBackward(

@@ -14,6 +14,14 @@ import { tensorGroup } from '@realhf/comm';
 
 import { Adapter } from '../lora/adapter.js';
 import type { LoraConfig } from '../lora/config.js';
+import {
+  addOuterProduct,
+  rowsOf,
+  times,
+  timesTransposed,
+  type RowPiece,
+  type RowPieces,
+} from './row-pieces.js';
 
 export interface LocalHeads {
   readonly nHeads: number;
@@ -44,9 +52,8 @@ export class Shard {
   readonly pp: TensorCommunicator | undefined;
   /** Of a model whose weights are frozen and that only an adapter changes. */
   readonly adapter: Adapter | undefined;
-  private readonly weights = new Map<string, Tensor>();
-  private readonly grads = new Map<string, Tensor>();
-
+  private readonly weights = new Map<string, RowPiece[]>();
+  private readonly grads = new Map<string, RowPiece[]>();
   private readonly unused = new Map<string, Tensor>();
 
   constructor(config: ModelConfig, ops: Ops, groups: ParallelGroups, lora?: LoraConfig) {
@@ -73,8 +80,11 @@ export class Shard {
     segments: readonly Tensor[],
     into: 'weights' | 'grads',
   ): void {
-    for (const p of locals)
-      this[into].set(p.spec.name, this.ops.view(segments[p.segment]!, p.offset, p.shape));
+    for (const { spec, row, segment, offset, shape } of locals) {
+      const piece = { row, tensor: this.ops.view(segments[segment]!, offset, shape) };
+      if (row === 0) this[into].set(spec.name, [piece]);
+      else this[into].get(spec.name)!.push(piece);
+    }
   }
 
   /** Forgets all parameters and gradients. */
@@ -93,20 +103,28 @@ export class Shard {
   has(name: string): boolean {
     return this.weights.has(name);
   }
-  /** A parameter; CheckpointError if this rank does not hold it. */
-  w(name: string): Tensor {
-    const t = this.weights.get(name);
-    if (!t) throw new CheckpointError(`this rank holds no parameter '${name}'`);
-    return t;
-  }
-  maybe(name: string): Tensor | undefined {
-    return this.weights.get(name);
+  /** A matrix, in as many pieces as it has; CheckpointError if this rank does not hold it. */
+  pieces(name: string): RowPieces {
+    const pieces = this.weights.get(name);
+    if (!pieces) throw new CheckpointError(`this rank holds no parameter '${name}'`);
+    return pieces;
   }
   /** Its gradient, which accumulates. */
+  gradPieces(name: string): RowPieces {
+    const pieces = this.grads.get(name);
+    if (!pieces) throw new CheckpointError(`no gradient for '${name}': it is not trained here`);
+    return pieces;
+  }
+  /** A parameter that is never cut by rows (vectors, adapters, routers). */
+  w(name: string): Tensor {
+    return whole(name, this.pieces(name));
+  }
+  maybe(name: string): Tensor | undefined {
+    return this.has(name) ? this.w(name) : undefined;
+  }
+  /** The gradient of such a parameter. */
   g(name: string): Tensor {
-    const t = this.grads.get(name);
-    if (!t) throw new CheckpointError(`no gradient for '${name}': it is not trained here`);
-    return t;
+    return whole(name, this.gradPieces(name));
   }
   /** The gradient of a vector whose op computes it in any case: memory that nobody reads where it is frozen. */
   vectorGrad(name: string): Tensor {
@@ -134,11 +152,7 @@ export class Shard {
     options: { rowParallel?: boolean; addend?: Tensor } = {},
   ): void {
     const bias = options.rowParallel && !this.isFirstTp ? undefined : this.maybe(`${name}.bias`);
-    this.ops.matmul({
-      a: x,
-      b: this.w(`${name}.weight`),
-      out,
-      transB: true,
+    timesTransposed(this.ops, x, this.pieces(`${name}.weight`), out, {
       ...(bias ? { bias } : {}),
       ...(options.addend ? { addend: options.addend } : {}),
     });
@@ -146,7 +160,7 @@ export class Shard {
   }
   /** dx = dy·W (when asked for), dW += dyᵀ·x, db += Σ dy of what is trained. */
   linearBackward(x: Tensor, name: string, dy: Tensor, dx?: Tensor): void {
-    if (dx) this.ops.matmul({ a: dy, b: this.w(`${name}.weight`), out: dx });
+    if (dx) times(this.ops, dy, this.pieces(`${name}.weight`), dx);
     this.adapter?.backward(name, x, dy, dx);
     this.weightGrad(`${name}.weight`, dy, x);
     const bias = `${name}.bias`;
@@ -154,8 +168,7 @@ export class Shard {
   }
   /** dW += dyᵀ·x of a weight that is trained. */
   weightGrad(name: string, dy: Tensor, x: Tensor): void {
-    if (!this.trains(name)) return;
-    this.ops.matmul({ a: dy, b: x, out: this.g(name), transA: true, accumulate: true });
+    if (this.trains(name)) addOuterProduct(this.ops, dy, x, this.gradPieces(name));
   }
 
   /** Sum over the tensor-parallel group, in place; nothing with one rank. */
@@ -181,8 +194,8 @@ export class Shard {
   }
 
   /** Rows of this rank's piece of the vocabulary, its first token, and how many of its rows are tokens: the last pieces may be padded. */
-  vocabPiece(table: Tensor): { offset: number; rows: number; valid: number } {
-    const rows = table.shape[0]!;
+  vocabPiece(table: RowPieces): { offset: number; rows: number; valid: number } {
+    const rows = rowsOf(table);
     const offset = this.groups.coordinates.tp * rows;
     return { offset, rows, valid: Math.min(rows, this.config.vocabSize - offset) };
   }
@@ -212,6 +225,14 @@ export class Shard {
     ops.free(all, index);
     return cropped;
   }
+}
+
+function whole(name: string, pieces: RowPieces): Tensor {
+  if (pieces.length > 1)
+    throw new CheckpointError(
+      `parameter '${name}' is in ${pieces.length} pieces and was asked for as one tensor`,
+    );
+  return pieces[0]!.tensor;
 }
 
 /** A matrix cut into equal column blocks over a group, the last ones padded, put together on every rank: [rows, total]. */
