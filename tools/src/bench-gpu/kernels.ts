@@ -6,15 +6,20 @@ import { digits, ratio, type Peer } from './table.js';
 
 const noise = Float32Array.from({ length: 1 << 18 }, () => 2 * (Math.random() - 0.5));
 
-function filled(ops: WebGpuOps, shape: readonly number[]): Tensor {
+const blocks = new WeakMap<WebGpuOps, Tensor>();
+
+/** A tensor of noise, copied on the device: the card stays warm. */
+export function filled(ops: WebGpuOps, shape: readonly number[]): Tensor {
+  let block = blocks.get(ops);
+  if (!block) blocks.set(ops, (block = ops.fromHost(noise, [noise.length])));
   const t = ops.empty(shape);
   for (let at = 0; at < t.size; at += noise.length)
-    ops.write(t, noise.subarray(0, Math.min(noise.length, t.size - at)), at);
+    ops.copy(block, t, Math.min(noise.length, t.size - at), 0, at);
   return t;
 }
 
 /** Seconds of one run: the median of five times `times` of them, after a warm-up. */
-async function seconds(ops: WebGpuOps, times: number, run: () => void): Promise<number> {
+export async function seconds(ops: WebGpuOps, times: number, run: () => void): Promise<number> {
   const once = async () => {
     await ops.sync();
     const start = performance.now();
@@ -31,7 +36,7 @@ async function seconds(ops: WebGpuOps, times: number, run: () => void): Promise<
 }
 
 /** Brings the clocks up. */
-async function warm(ops: WebGpuOps): Promise<void> {
+export async function warm(ops: WebGpuOps): Promise<void> {
   const [a, out] = [filled(ops, [2048, 2048]), ops.empty([2048, 2048])];
   const until = performance.now() + 1500;
   while (performance.now() < until) {
@@ -194,115 +199,6 @@ export async function attentionRows(ops: WebGpuOps, peer: Peer): Promise<string[
       args.lse,
       args.dOut,
     );
-  }
-  return rows;
-}
-
-/** Bytes that must move, over the time, at the sizes of 8,192 tokens of a 1.1B model. */
-export async function memoryRows(ops: WebGpuOps): Promise<string[][]> {
-  const [T, H, I, V, P] = [8192, 2048, 5632, 32000, 1 << 27];
-  const [x, y, dx] = [filled(ops, [T, H]), ops.empty([T, H]), ops.zeros([T, H])];
-  const [weight, dWeight, stats] = [filled(ops, [H]), ops.zeros([H]), ops.empty([T, 2])];
-  const [gateUp, act, dGateUp] = [
-    filled(ops, [T, 2 * I]),
-    ops.empty([T, I]),
-    ops.empty([T, 2 * I]),
-  ];
-  const [qkv, cosSin] = [filled(ops, [T, 2560]), filled(ops, [2048, 64])];
-  const positions = ops.zeros([T], 'u32');
-  const logits = filled(ops, [2048, V]);
-  const labels = ops.zeros([2048], 'i32');
-  const [logProbs, lse] = [ops.zeros([2048]), ops.empty([2048])];
-  const [param, grad, m, v] = [ops.zeros([P]), ops.zeros([P]), ops.zeros([P]), ops.zeros([P])];
-  const [one, squares] = [ops.zeros([1]), ops.zeros([1])];
-  const head = { logits, labels, temperature: 1, lse };
-  const norm = { x, weight, kind: 'rms', eps: 1e-5, stats } as const;
-  const heads = { rows: T, nHeads: 36, headDim: 64, rotaryDim: 64, positions, cosSin };
-  const adam = { lr: 1e-5, beta1: 0.9, beta2: 0.95, eps: 1e-5, weightDecay: 0, step: 1 };
-  const works: [string, number, () => void][] = [
-    [
-      'copy',
-      8 * P,
-      () => {
-        ops.copy(param, grad);
-      },
-    ],
-    [
-      'fill',
-      4 * P,
-      () => {
-        ops.fill(grad, 0);
-      },
-    ],
-    [
-      'norm',
-      8 * T * H,
-      () => {
-        ops.norm({ ...norm, out: y });
-      },
-    ],
-    [
-      'norm backward',
-      16 * T * H,
-      () => {
-        ops.normBackward({ ...norm, dOut: y, dx, dWeight, accumulate: true });
-      },
-    ],
-    [
-      'rope',
-      8 * T * 36 * 64,
-      () => {
-        ops.rope({ ...heads, x: { tensor: qkv, offset: 0, stride: 2560 } });
-      },
-    ],
-    [
-      'gated activation',
-      12 * T * I,
-      () => {
-        ops.gatedActivation('silu', gateUp, act);
-      },
-    ],
-    [
-      'gated activation backward',
-      20 * T * I,
-      () => {
-        ops.gatedActivationBackward('silu', gateUp, act, dGateUp);
-      },
-    ],
-    [
-      'log-probs',
-      4 * 2048 * V,
-      () => {
-        ops.logProbs({ ...head, logProbs });
-      },
-    ],
-    [
-      'log-probs backward',
-      8 * 2048 * V,
-      () => {
-        ops.logProbsBackward({ ...head, dLogProbs: logProbs, dLogits: logits });
-      },
-    ],
-    [
-      'sum of squares',
-      4 * P,
-      () => {
-        ops.sumSquares(grad, squares, 0);
-      },
-    ],
-    [
-      'AdamW',
-      28 * P,
-      () => {
-        ops.adam({ ...adam, param, grad, m, v, begin: 0, end: P, gradScale: one });
-      },
-    ],
-  ];
-  const rows: string[][] = [];
-  for (const [name, bytes, run] of works) {
-    const rate = bytes / (await seconds(ops, 20, run)) / 1e9;
-    // 2,940: what the best copy kernel moves on an H100.
-    rows.push([name, digits(rate, 0), digits(rate / 2940, 2)]);
   }
   return rows;
 }

@@ -10,7 +10,8 @@ import { WebGpuOps } from '@realhf/backends';
 import { openGpu } from '@realhf/backends/node';
 
 import { benchModel } from '../bench-model/main.js';
-import { attentionRows, decodeRows, memoryRows, productRows } from './kernels.js';
+import { attentionRows, decodeRows, productRows } from './kernels.js';
+import { memoryRows } from './memory.js';
 import { table, type Peer } from './table.js';
 
 export async function main(_root: string, args: readonly string[]): Promise<number> {
@@ -54,7 +55,7 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
       ['attention', 'forward, TFLOP/s', 'flash', 'ratio', 'backward, TFLOP/s', 'flash', 'ratio'],
       await attentionRows(f16, peer),
     ),
-    table(['bound by memory', 'GB/s', 'of the copy rate'], await memoryRows(f16)),
+    table(['bound by memory', 'GB/s', 'of the copy rate', 'floor: 0.8'], await memoryRows(f16)),
   ];
   // The models open the device anew.
   f16.destroy();

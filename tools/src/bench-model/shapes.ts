@@ -2,7 +2,8 @@
 import type { ModelConfig, Ops } from '@realhf/api';
 import { ReaLModel } from '@realhf/model';
 
-const llama = (
+/** A llama of these sizes: hidden, layers, heads, heads of keys and values, inner, vocabulary. */
+export const llama = (
   hidden: number,
   layers: number,
   heads: number,
@@ -41,14 +42,36 @@ const llama = (
   eosTokenId: 2,
   padTokenId: 0,
 });
+const gpt2 = (hidden: number, layers: number, heads: number): ModelConfig => {
+  const { rope: _, ...base } = llama(hidden, layers, heads, heads, 4 * hidden, 50257);
+  return {
+    ...base,
+    family: 'gpt2',
+    maxPositions: 1024,
+    norm: 'layer',
+    mlp: 'plain',
+    activation: 'gelu_tanh',
+    qkvBias: true,
+    projBias: true,
+    mlpBias: true,
+    tiedEmbedding: true,
+  };
+};
+/** Shapes of models by name. */
 export const shapes: Readonly<Record<string, ModelConfig>> = {
   tiny: llama(64, 2, 2, 2, 192, 2304),
+  four: llama(64, 4, 4, 4, 192, 2304),
   '1b': llama(2048, 22, 32, 4, 5632, 32000),
+  'gpt2-medium': gpt2(1024, 24, 16),
 };
 
 /** Speed does not depend on the values: one block of random numbers, repeated, spares a minute of Box–Muller. */
-export function madeUpModel(ops: Ops, config: ModelConfig): ReaLModel {
-  const model = new ReaLModel({ ops, config, gradientCheckpointing: false });
+export function madeUpModel(
+  ops: Ops,
+  config: ModelConfig,
+  gradientCheckpointing = false,
+): ReaLModel {
+  const model = new ReaLModel({ ops, config, gradientCheckpointing });
   const block = Float32Array.from({ length: 1 << 20 }, () => 0.04 * (Math.random() - 0.5));
   for (const segment of model.params)
     for (let at = 0; at < segment.size; at += block.length)

@@ -2,7 +2,8 @@
  * `npm run bench:realloc`: parameter reallocation between six pairs of layouts of a llama, all ranks in this process on
  * one device over loopback, against a plain copy of the same messages over the same communicator (host memory only).
  * `--hidden 512 --layers 8` sizes the model, `--wire f32|f16`, `--depth 3`, `--repeat 3`; `--plans` times plans of large
- * models instead and needs no device.
+ * models instead and needs no device. `--device`: TinyLlama-1.1B between tp1, tp2 and pp2 on one card, messages from
+ * device memory to device memory, against the card's copy rate, `--elements` a message.
  */
 import { parseArgs } from 'node:util';
 
@@ -24,6 +25,8 @@ import {
   type ReallocPlan,
 } from '@realhf/comm';
 import { replicaMaps } from '@realhf/model';
+
+import { timeOnDevice } from './on-device.js';
 
 function llama(
   hiddenDim: number,
@@ -82,9 +85,19 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
       depth: { type: 'string', default: '3' },
       repeat: { type: 'string', default: '3' },
       plans: { type: 'boolean', default: false },
+      elements: { type: 'string', default: `${1 << 24}` },
+      device: { type: 'boolean', default: false },
     },
   });
   if (values.plans) return timePlans();
+  if (values.device) {
+    const [width, layers] = [Number(values.hidden), Number(values.layers)];
+    return timeOnDevice(
+      llama(width, layers, width / 64, width / 512, 5632),
+      Number(values.repeat),
+      Number(values.elements),
+    );
+  }
   const wire = values.wire === 'f16' ? 'f16' : 'f32';
   const hidden = Number(values.hidden);
   const config = llama(

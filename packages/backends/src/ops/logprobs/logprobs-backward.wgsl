@@ -1,5 +1,5 @@
 // d logits = (dLp·(onehot − p) − dH·p·(log p + H)) / T, zero on removed and padded columns. A workgroup does SPAN columns
-// of one row, four columns a lane and step. `in_place` overwrites the logits.
+// of one row, four columns a lane and step; rows from params.first_row on. `in_place` overwrites the logits.
 @group(0) @binding(0) var<storage, read_write> d_logits: array<f32>;
 @group(0) @binding(1) var<storage, read> labels: array<i32>;
 @group(0) @binding(2) var<storage, read> mask: array<u32>;
@@ -47,7 +47,7 @@ fn gradient4(r: Row, column: u32, x: vec4f) -> vec4f {
 fn span_of(w: u32) -> vec3u {
   let parts = (params.vocab + SPAN - 1u) / SPAN;
   let begin = (w % parts) * SPAN;
-  return vec3u(begin, min(begin + SPAN, params.vocab), w / parts);
+  return vec3u(begin, min(begin + SPAN, params.vocab), params.first_row + w / parts);
 }
 
 // The last columns that exist, and padding.

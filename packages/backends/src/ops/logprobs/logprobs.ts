@@ -13,6 +13,7 @@ import {
 import { deviceTensor } from '../../webgpu/device-tensor.js';
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
+import backwardQuadsSource from './logprobs-backward-quads.wgsl';
 import backwardSource from './logprobs-backward.wgsl';
 import groupSource from './logprobs-workgroup.wgsl';
 import rowSource from './logprobs.wgsl';
@@ -26,6 +27,7 @@ const params = {
   inv_t: 'f32',
   mask_stride: 'u32',
   has_entropy: 'u32',
+  first_row: 'u32',
 } as const;
 
 const byRow = defineKernel({
@@ -57,6 +59,17 @@ const backwardInPlace = defineKernel({
   params,
   access: ['read_write', 'read', 'read', 'read', 'read', 'read', 'read'],
   variants: [{ WG: 8, SPAN: 1024 }],
+});
+
+const backwardQuads = defineKernel({
+  ...backward,
+  name: 'log_probs_backward_quads',
+  source: backwardQuadsSource,
+});
+const backwardQuadsInPlace = defineKernel({
+  ...backwardInPlace,
+  name: 'log_probs_backward_quads_in_place',
+  source: backwardQuadsSource,
 });
 
 /** Who does a row: one invocation (software adapters) or a workgroup (GPUs). Sums differ in order between the two. */
@@ -98,6 +111,7 @@ function values(op: string, a: LogProbArgs) {
     inv_t: 1 / a.temperature,
     mask_stride: a.mask ? words : 0,
     has_entropy: 0,
+    first_row: 0,
   };
 }
 
@@ -129,7 +143,6 @@ export function logProbsBackward(r: Recorder, a: LogProbBackwardArgs): void {
   if (v.rows === 0) return;
   v.has_entropy = a.dEntropy ? 1 : 0;
   const wg = { WG: r.isCpu ? 8 : 64, SPAN: 1024 };
-  const grid = grid1d(v.rows * Math.ceil(v.vocab / wg.SPAN));
   const [logits, out] = [deviceTensor(a.logits), deviceTensor(a.dLogits)];
   const inputs = [
     a.dLogits,
@@ -140,7 +153,17 @@ export function logProbsBackward(r: Recorder, a: LogProbBackwardArgs): void {
     a.dEntropy ?? a.dLogProbs,
     a.entropy ?? a.dLogProbs,
   ];
-  if (logits.buffer === out.buffer && logits.byteOffset === out.byteOffset)
-    r.run(backwardInPlace, wg, inputs, v, grid);
-  else r.run(backward, wg, [...inputs, a.logits], v, grid);
+  const inPlace = logits.buffer === out.buffer && logits.byteOffset === out.byteOffset;
+  const tensors = inPlace ? inputs : [...inputs, a.logits];
+  // A last quad that the tensor has not whole can't be bound: its row goes number by number.
+  const byQuads = (v.rows * v.vocab) % 4 === 0 ? v.rows : v.rows - 1;
+  if (byQuads > 0) {
+    const grid = grid1d(byQuads * (Math.floor((v.vocab + 6) / wg.SPAN) + 1));
+    const kernel = inPlace ? backwardQuadsInPlace : backwardQuads;
+    r.run(kernel, wg, tensors, { ...v, rows: byQuads }, grid);
+  }
+  if (byQuads < v.rows) {
+    const grid = grid1d(Math.ceil(v.vocab / wg.SPAN));
+    r.run(inPlace ? backwardInPlace : backward, wg, tensors, { ...v, first_row: byQuads }, grid);
+  }
 }

@@ -1,4 +1,4 @@
-// Norm backward for rows of 4·params.quads columns: a workgroup does params.block rows one after another and keeps, by
+// Norm backward for rows of 4·params.quads columns: a workgroup does params.block rows, two at a time, and keeps, by
 // column, their part of the weights' (and biases') gradients, so that x and dOut are read once. With x̂ = (x − mean)/σ and
 // g = dOut·w: dx = (g − [layer] mean(g) − x̂·mean(g·x̂))/σ. partial = [2, blocks, dim] as norm-weights.wgsl leaves it.
 // Follows row-total.wgsl. A row's dx does not depend on its neighbours.
@@ -9,50 +9,84 @@
 @group(0) @binding(4) var<storage, read> weight: array<vec4f>;
 @group(0) @binding(5) var<storage, read> d_out: array<vec4f>;
 
+const ROWS = 2u;
+
+var<private> hat: array<vec4f, ROWS * PER>;
+var<private> g: array<vec4f, ROWS * PER>;
+var<private> old: array<vec4f, ROWS * PER>;
+var<private> d_weight: array<vec4f, PER>;
+var<private> d_bias: array<vec4f, PER>;
+
+// Loads the lane's quads of a row into slots from `at` on, nothing if it is not `here`.
+fn load(row: u32, at: u32, lane: u32, here: bool) {
+  let begin = row * params.quads;
+  for (var i = 0u; i < PER; i++) {
+    let c = lane + i * WG;
+    hat[at + i] = vec4f();
+    g[at + i] = vec4f();
+    old[at + i] = vec4f();
+    if (here && c < params.quads) {
+      hat[at + i] = x[begin + c];
+      g[at + i] = d_out[begin + c];
+      if (params.accumulate != 0u) { old[at + i] = dx[begin + c]; }
+    }
+  }
+}
+
+// x̂ and g of the row and its part of the gradients; Σ g and Σ g·x̂ of the lane.
+fn sums_of(row: u32, at: u32, lane: u32, here: bool) -> vec2f {
+  var sum = vec4f();
+  var dot = vec4f();
+  if (here) {
+    let s = stats[row];
+    for (var i = 0u; i < PER; i++) {
+      let c = lane + i * WG;
+      if (c < params.quads) {
+        let d = g[at + i];
+        let h = (hat[at + i] - s.x) * s.y;
+        hat[at + i] = h;
+        g[at + i] = d * select(weight[c], 1.0 + weight[c], vec4<bool>(KIND == 2u));
+        d_weight[i] = fma(d, h, d_weight[i]);
+        d_bias[i] += d;
+        sum += g[at + i];
+        dot = fma(g[at + i], h, dot);
+      }
+    }
+  }
+  return vec2f(sum4(sum), sum4(dot));
+}
+
+fn store(row: u32, at: u32, lane: u32, here: bool, sums: vec2f) {
+  if (!here) { return; }
+  let inverse = stats[row].y;
+  let mean = sums / f32(4u * params.quads);
+  let shift = select(0.0, mean.x, KIND == 0u);
+  for (var i = 0u; i < PER; i++) {
+    let c = lane + i * WG;
+    if (c < params.quads) {
+      dx[row * params.quads + c] = old[at + i] + inverse * (g[at + i] - shift - hat[at + i] * mean.y);
+    }
+  }
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let block = group.x + group.y * groups.x;
   if (block >= params.blocks) { return; }
-  let dim = f32(4u * params.quads);
-  var d_weight: array<vec4f, PER>;
-  var d_bias: array<vec4f, PER>;
-  var hat: array<vec4f, PER>;
-  var g: array<vec4f, PER>;
-  var old: array<vec4f, PER>;
   for (var i = 0u; i < PER; i++) {
     d_weight[i] = vec4f();
     d_bias[i] = vec4f();
   }
   let end = min(params.rows, (block + 1u) * params.block);
-  for (var row = block * params.block; row < end; row++) {
-    let begin = row * params.quads;
-    let s = stats[row];
-    var sum = vec4f();
-    var dot = vec4f();
-    for (var i = 0u; i < PER; i++) {
-      let c = lane + i * WG;
-      hat[i] = vec4f();
-      g[i] = vec4f();
-      old[i] = vec4f();
-      if (c < params.quads) {
-        let d = d_out[begin + c];
-        if (params.accumulate != 0u) { old[i] = dx[begin + c]; }
-        hat[i] = (x[begin + c] - s.x) * s.y;
-        g[i] = d * select(weight[c], 1.0 + weight[c], vec4<bool>(KIND == 2u));
-        d_weight[i] = fma(d, hat[i], d_weight[i]);
-        d_bias[i] += d;
-      }
-      sum += g[i];
-      dot = fma(g[i], hat[i], dot);
-    }
-    let all = total2(lane, vec2f((sum.x + sum.y) + (sum.z + sum.w), (dot.x + dot.y) + (dot.z + dot.w))) / dim;
-    let shift = select(0.0, all.x, KIND == 0u);
-    for (var i = 0u; i < PER; i++) {
-      let c = lane + i * WG;
-      if (c < params.quads) {
-        dx[begin + c] = old[i] + s.y * (g[i] - shift - hat[i] * all.y);
-      }
-    }
+  for (var row = block * params.block; row < end; row += ROWS) {
+    let more = row + 1u < end;
+    load(row, 0u, lane, true);
+    load(row + 1u, PER, lane, more);
+    let first = sums_of(row, 0u, lane, true);
+    let second = sums_of(row + 1u, PER, lane, more);
+    let all = total_each(lane, vec4f(first, second));
+    store(row, 0u, lane, true, all.xy);
+    store(row + 1u, PER, lane, more, all.zw);
   }
   for (var i = 0u; i < PER; i++) {
     let c = lane + i * WG;

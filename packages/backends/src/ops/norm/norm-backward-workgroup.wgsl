@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let g = d_out[begin + c] * select(weight[c], 1.0 + weight[c], KIND == 2u);
     sums = vec2f(sums.x + g, fma(g, (x[begin + c] - mean) * inverse, sums.y));
   }
-  sums = total2(lane, sums) / f32(params.dim);
+  sums = total_each(lane, vec4f(sums, 0.0, 0.0)).xy / f32(params.dim);
   let shift = select(0.0, sums.x, KIND == 0u);
   for (var c = lane; c < params.dim; c += WG) {
     let g = d_out[begin + c] * select(weight[c], 1.0 + weight[c], KIND == 2u);

@@ -1,8 +1,8 @@
-// Sum over the lanes of a workgroup, the same in every lane: eight by eight, lanes ascending. Put before the norms that give a
+// Sums over the lanes of a workgroup, the same in every lane: eight by eight, lanes ascending. Put before the norms that give a
 // row to a workgroup, so that all add in one order. WG is a power of two.
-var<workgroup> lanes: array<vec2f, WG>;
+var<workgroup> lanes: array<vec4f, WG>;
 
-fn total2(lane: u32, value: vec2f) -> vec2f {
+fn total_each(lane: u32, value: vec4f) -> vec4f {
   lanes[lane] = value;
   var width = WG;
   while (width > 1u) {
@@ -21,5 +21,6 @@ fn total2(lane: u32, value: vec2f) -> vec2f {
   return sum;
 }
 
-fn total(lane: u32, value: f32) -> f32 { return total2(lane, vec2f(value, 0.0)).x; }
-fn total4(lane: u32, v: vec4f) -> f32 { return total(lane, (v.x + v.y) + (v.z + v.w)); }
+fn sum4(v: vec4f) -> f32 { return (v.x + v.y) + (v.z + v.w); }
+// Of all components of all lanes.
+fn total4(lane: u32, v: vec4f) -> f32 { return total_each(lane, vec4f(sum4(v), 0.0, 0.0, 0.0)).x; }
