@@ -106,6 +106,7 @@ async function wrongWords(
   return wrong;
 }
 
+const repeat = Number(process.env.REPEAT ?? 5);
 /** Of a message. */
 const maxElements = Number(process.env.MESSAGE_MIB ?? 64) * 2 ** 18;
 
@@ -155,7 +156,7 @@ await runRank(async (rank) => {
     if (target && want) wrong += await wrongWords(rank, target.params, want);
     await world.barrier();
     const timed = (body: () => Promise<unknown>) =>
-      seconds(5, async () => {
+      seconds(repeat, async () => {
         await body();
         await ops.sync();
         await world.barrier();
