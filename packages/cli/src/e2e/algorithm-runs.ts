@@ -38,7 +38,7 @@ const trained = (file: string) => [
   `dataset.train_path=${file}.jsonl`,
   'dataset.train_bs_n_seqs=6',
   `dataset.valid_path=${file}.jsonl`,
-  'dataset.valid_bs_n_seqs=5',
+  'dataset.valid_bs_n_seqs=8',
   'exp_ctrl.eval_freq_steps=2',
 ];
 const prompted = (gen: string) => [

@@ -44,20 +44,6 @@ describe.each(all)('evaluation options of %s', (_, schema, words) => {
   });
 });
 
-it('an evaluation by several models is refused on many devices', () => {
-  for (const [name, schema, words] of all.filter(([n]) => n !== 'simpo'))
-    expect(
-      () =>
-        configOf(schema, [
-          ...words,
-          'dataset.valid_path=v',
-          'exp_ctrl.eval_freq_steps=2',
-          'n_gpus_per_node=2',
-        ]),
-      name,
-    ).toThrow('this command evaluates on one device, the run has 2');
-});
-
 it('real eval judges with whatever there is, and measures perplexity with nothing', () => {
   const of = (...more: string[]) =>
     hasJudge(configOf(evalSchema, ['model=m', 'dataset.path=d', ...more]));

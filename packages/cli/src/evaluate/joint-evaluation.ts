@@ -1,4 +1,4 @@
-/** What evaluates a run by several of its models; they must be in one process. */
+/** What evaluates a run by several of its models, here or on worker processes. */
 import type { Model, SequenceSample, Stats } from '@realhf/api';
 
 /** `model`: by role. Gives stats by model key; changes nothing. */

@@ -41,7 +41,7 @@ export interface ExperimentSpec {
   readonly tokenizer: Tokenizer;
   /** Reads the dataset. Throws DataError (file and line) or ConfigError (fewer records than a batch). */
   openData(): Promise<OpenedDataset>;
-  /** Evaluates by several models, in one process; absent: each trained model's interface evaluates it. */
+  /** Evaluates by several models, in the process that drives the run; absent: each trained model's interface evaluates it. */
   readonly evaluate?: JointEvaluation | undefined;
   /** Shown in the progress line, from the stats of all MFCs: `[label, mfc, stat]`. */
   readonly shown: readonly (readonly [label: string, mfc: string, stat: string])[];

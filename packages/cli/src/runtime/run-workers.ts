@@ -19,10 +19,12 @@ import type { ExperimentSpec } from '../experiments/spec.js';
 import { openRunDirectory, type RunDirectory } from '../log/run-directory.js';
 import { appendLog } from '../lifecycle/run-logs.js';
 import type { RunContext } from '../options/command.js';
+import { registerAllInterfaces } from '../user-code/interfaces.js';
 import { allocate, type RunAllocation } from './allocate.js';
 import { makeRunKeys } from './keys.js';
 import { controlKey, openNames } from './names.js';
 import { WorkerProcesses } from './processes.js';
+import { remoteModels } from './remote-engine.js';
 import { workerName, type WorkerConfig } from './worker-config.js';
 import { ZmqStream } from './zmq-stream.js';
 
@@ -114,6 +116,9 @@ async function attempt(
     state: 'READY',
     workers: processes.all.map((w) => ({ name: w.name, pid: w.pid ?? 0, state: 'READY' })),
   });
+  registerAllInterfaces();
+  const { evaluate: joint } = spec;
+  const { valid = [] } = data;
   let graceMs = 0;
   try {
     await names.add(controlKey(config.namePrefix), address);
@@ -128,6 +133,7 @@ async function attempt(
       onFailure: (e) => {
         stream.fail(e);
       },
+      ...(joint ? { evaluate: () => joint(remoteModels(stream, spec, plan), valid) } : {}),
     });
     await master.initialize();
     if (run.resume) await restore(run.resume, master, stream, plan);

@@ -5,7 +5,7 @@
  */
 import { readFile } from 'node:fs/promises';
 
-import { ConfigError, modelKey, type Model } from '@realhf/api';
+import { ConfigError, modelKey, type Model, type SequenceSample } from '@realhf/api';
 import { socketCommunicator } from '@realhf/comm/node';
 import { ModelWorker } from '@realhf/dataflow';
 
@@ -19,6 +19,7 @@ import { registerAllInterfaces } from '../user-code/interfaces.js';
 import { loadUserModule } from '../user-code/load.js';
 import { roleConfigs } from './allocate.js';
 import { buildReplicas } from './build-replicas.js';
+import { runEngineCall, type EngineRequest } from './engine-wire.js';
 import { WorkerHooks } from './hooks.js';
 import { formatRunKeys, keysVariable, parseRunKeys } from './keys.js';
 import type { RuntimeReply, RuntimeRequest } from './messages.js';
@@ -184,10 +185,16 @@ async function work(words: readonly string[]): Promise<void> {
         };
     }
   };
+  const engine = async ({ model, call, isHead }: EngineRequest, input: SequenceSample) => {
+    const found = local.find((m) => modelKey(m.name) === modelKey(model));
+    if (!found) throw new ConfigError(`${name} has no model ${modelKey(model)}`);
+    const answer = await runEngineCall(found.engine, call, input);
+    return isHead ? answer : new Float32Array();
+  };
   const address = await names.wait(controlKey(prefix), { timeoutMs });
   const socket = connectWorker(name, address, keys);
   say(`ready: ${replicas.map((r) => modelKey(r.placement.model)).join(', ')}`);
-  await socket.serve({ flow, run });
+  await socket.serve({ flow, run, engine });
 
   samples.close();
   await pullers.close();

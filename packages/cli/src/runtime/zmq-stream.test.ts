@@ -36,7 +36,8 @@ function worker(
   closers.push(() => {
     socket.close();
   });
-  return socket.serve({ flow: { handle: flow }, run });
+  const engine = () => Promise.reject(new NumericError('no engine here'));
+  return socket.serve({ flow: { handle: flow }, run, engine });
 }
 
 const clear = (id: string) => ({ type: 'clear_data_cache', ids: [id] }) as const;
@@ -77,7 +78,7 @@ test('requests of a worker are handled in the order of the calls, one at a time,
   expect(seen).toEqual(['1', 'load_shards', '2', '3']);
 });
 
-test('errors keep their class, with the worker that had them for commands', async () => {
+test('errors keep their class and name the worker that had them', async () => {
   const keys = makeRunKeys();
   const { stream, address } = await bind(['a'], keys);
   void worker(
@@ -89,7 +90,7 @@ test('errors keep their class, with the worker that had them for commands', asyn
   );
   await stream.connected(5000);
   const of = (p: Promise<unknown>) => p.catch((e: unknown) => String(e));
-  expect(await of(stream.request('a', clear('1')))).toBe('NumericError: loss is NaN');
+  expect(await of(stream.request('a', clear('1')))).toBe('NumericError: a: loss is NaN');
   expect(await of(stream.command('a', { type: 'usage' }))).toBe('NumericError: a: not a number');
 });
 

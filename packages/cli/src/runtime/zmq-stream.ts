@@ -1,9 +1,9 @@
 /**
  * ZmqStream: the master's end of the control plane, a ROUTER socket on 127.0.0.1 that the workers' DEALERs connect to.
  * Requests of one worker are sent in the order of the calls of `request` and answered in that order; several may be in
- * flight. Frames: [worker, 'flow' or 'run', number of the request, JSON]. CURVE keeps strangers out (keys.ts).
+ * flight. Frames: [worker, 'flow', 'run' or 'engine', number of the request, JSON, tensors]. CURVE keeps strangers out (keys.ts).
  */
-import { CommError } from '@realhf/api';
+import { CommError, type SequenceSample } from '@realhf/api';
 import {
   decodeMessage,
   encodeMessage,
@@ -15,13 +15,20 @@ import {
 } from '@realhf/dataflow';
 import { Router } from 'zeromq';
 
+import { decodeAnswer, type EngineAnswer, type EngineRequest } from './engine-wire.js';
 import { serverOptions, type RunKeys } from './keys.js';
 import type { RuntimeReply, RuntimeRequest } from './messages.js';
+import { encodeSample } from './sample-wire.js';
 
 interface Waiting {
   readonly worker: string;
-  resolve(text: string): void;
+  resolve(answer: Answer): void;
   reject(error: Error): void;
+}
+
+interface Answer {
+  readonly text: string;
+  readonly frames: readonly Uint8Array[];
 }
 
 /** `error` is that of a failed request in a process elsewhere. */
@@ -81,17 +88,31 @@ export class ZmqStream implements Stream {
   }
 
   async request<R extends Request>(worker: string, message: R): Promise<ReplyTo<R>> {
-    const reply = decodeMessage(await this.ask(worker, 'flow', encodeMessage(message))) as Reply;
+    const { text } = await this.ask(worker, 'flow', encodeMessage(message));
+    const reply = decodeMessage(text) as Reply;
     if (reply.type === 'error') throw errorOf(reply.name, `${worker}: ${reply.message}`);
     return reply as ReplyTo<R>;
   }
 
   /** In the same order as `request`. */
   async command<R extends RuntimeRequest>(worker: string, message: R): Promise<RuntimeReply<R>> {
-    const text = await this.ask(worker, 'run', JSON.stringify(message));
+    const { text } = await this.ask(worker, 'run', JSON.stringify(message));
     const reply = JSON.parse(text) as { value: RuntimeReply<R> } | RuntimeFailure;
     if ('error' in reply) throw errorOf(reply.error.name, `${worker}: ${reply.error.message}`);
     return reply.value;
+  }
+
+  /** A method of a replica's engine on a sample, in the same order as `request`. */
+  async engine(
+    worker: string,
+    request: EngineRequest,
+    input: SequenceSample,
+  ): Promise<EngineAnswer> {
+    const sample = encodeSample(input);
+    const { text, frames } = await this.ask(worker, 'engine', JSON.stringify(request), sample);
+    const { error } = JSON.parse(text) as Partial<RuntimeFailure>;
+    if (error) throw errorOf(error.name, `${worker}: ${error.message}`);
+    return decodeAnswer(frames);
   }
 
   /** A command to all workers at once; throws the first error after all have answered. */
@@ -117,18 +138,23 @@ export class ZmqStream implements Stream {
   }
 
   /** Synchronous up to the place in the line of sends. */
-  private ask(worker: string, kind: 'flow' | 'run', text: string): Promise<string> {
+  private ask(
+    worker: string,
+    kind: 'flow' | 'run' | 'engine',
+    text: string,
+    frames: readonly (string | Uint8Array)[] = [],
+  ): Promise<Answer> {
     if (this.failure) return Promise.reject(this.failure);
     if (!this.workers.includes(worker))
       return Promise.reject(
         new CommError(`no worker '${worker}'; there are ${this.workers.join(', ')}`),
       );
     const id = String(this.count++);
-    return new Promise<string>((resolve, reject) => {
+    return new Promise<Answer>((resolve, reject) => {
       this.waiting.set(id, { worker, resolve, reject });
       // One send at a time: the socket refuses a second one.
       this.sending = this.sending
-        .then(() => this.socket.send([worker, kind, id, text]))
+        .then(() => this.socket.send([worker, kind, id, text, ...frames]))
         .catch((cause: unknown) => {
           this.waiting.delete(id);
           reject(new CommError(`could not send to ${worker}`, { cause }));
@@ -137,17 +163,19 @@ export class ZmqStream implements Stream {
   }
 
   private async listen(): Promise<void> {
-    for await (const frames of this.socket) {
-      const [worker = '', kind, id = '', text = ''] = frames.map(String);
+    for await (const [from, what, number, head, ...frames] of this.socket) {
+      const worker = String(from);
+      const kind = String(what);
       if (kind === 'hello') {
         this.hellos.add(worker);
         this.onHello();
         continue;
       }
+      const id = String(number);
       const waiting = this.waiting.get(id);
       if (waiting?.worker !== worker) continue;
       this.waiting.delete(id);
-      waiting.resolve(text);
+      waiting.resolve({ text: String(head), frames });
     }
   }
 }

@@ -38,6 +38,8 @@ export interface PrepareGroupOptions {
   readonly baseline?: 'mean' | 'leave_one_out';
   /** Default group. */
   readonly scale_rewards?: 'group' | 'batch' | 'none';
+  /** Of the scores of all data-parallel ranks, for scale_rewards=batch. Default: of this batch. */
+  readonly batchStd?: number;
   readonly adv_norm?: boolean;
   readonly mask_truncated_completions?: boolean;
   /** The KL of an answer is taken off its score, before scores are compared. */
@@ -124,7 +126,8 @@ function compared(input: SequenceSample, xs: Float64Array, o: PrepareGroupOption
   if (o.baseline === 'leave_one_out') return groupsOf.flatMap(leaveOneOut);
   const scale = o.scale_rewards ?? 'group';
   const all = mean(xs);
-  const batchStd = Math.sqrt(xs.reduce((a, x) => a + (x - all) ** 2, 0) / (xs.length - 1));
+  const batchStd =
+    o.batchStd ?? Math.sqrt(xs.reduce((a, x) => a + (x - all) ** 2, 0) / (xs.length - 1));
   return groupsOf.flatMap((group) => {
     if (scale === 'group') return normalizeGroup(group).map((a) => clip(a, o.max_reward_clip));
     const m = mean(group);

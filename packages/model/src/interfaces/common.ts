@@ -32,7 +32,10 @@ export async function evaluateLoss(
   const sums: Record<string, number> = {};
   let total = 0;
   for await (const batch of batches) {
-    const weight = loss.weight(batch);
+    // Of the whole batch: an engine's stats are of all parts, and all ranks leave out the same batches.
+    const all = Float64Array.of(loss.weight(batch));
+    await model.engine.overData?.(all, 'sum');
+    const weight = all[0]!;
     if (weight === 0) continue;
     total += weight;
     for (const [name, value] of Object.entries(await model.engine.evalBatch(batch, loss)))

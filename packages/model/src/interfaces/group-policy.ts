@@ -13,6 +13,7 @@ import {
 } from '@realhf/api';
 
 import { groupItems, repeatPrompts } from '../grpo/groups.js';
+import { scoresOverRanks, statsOverRanks, whitenedOverRanks } from '../grpo/over-ranks.js';
 import { prepareGrpo, type PrepareGroupOptions } from '../grpo/prepare.js';
 import { answerMask } from '../losses/masks.js';
 import { policyLoss, type PolicyLossOptions } from '../losses/policy.js';
@@ -87,18 +88,19 @@ export class GroupPolicyInterface implements ModelInterface {
 
   async trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
     const { prepare, nMinibatches } = this.options;
-    const { sample, mask, stats } = prepareGrpo(input, prepare);
+    const { engine } = model;
+    const whole = await scoresOverRanks(engine, input.f32('rewards'));
+    const part = whole && { batchStd: whole.std, adv_norm: false };
+    const { sample: own, mask, stats } = prepareGrpo(input, { ...prepare, ...part });
+    const sample = whole && prepare.adv_norm ? await whitenedOverRanks(engine, own) : own;
     const loss = policyLoss({
       ...this.options.loss,
       temperature: this.temperature,
       logitsMask: sample.keys.has('packed_logits_mask'),
     });
     const trained = await trainMinibatches(model, sample, loss, nMinibatches, call);
-    const vocab = validVocabRatio(sample, mask, model.engine.config.vocabSize);
-    return {
-      ...stats,
-      ...trained,
-      ...(vocab === undefined ? {} : { valid_vocab_ratio: vocab }),
-    };
+    const vocab = validVocabRatio(sample, mask, engine.config.vocabSize);
+    const shown = { ...stats, ...(vocab === undefined ? {} : { valid_vocab_ratio: vocab }) };
+    return { ...(await statsOverRanks(engine, shown)), ...trained };
   }
 }

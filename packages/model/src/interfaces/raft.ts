@@ -2,6 +2,7 @@
 import type { InterfaceCall, Model, ModelInterface, SequenceSample, Stats } from '@realhf/api';
 import { z } from 'zod';
 
+import { statsOverRanks } from '../grpo/over-ranks.js';
 import { groupItems, repeatPrompts } from '../grpo/groups.js';
 import { sftLoss } from '../losses/sft.js';
 import { answerStats, checkedAnswerMask } from '../ppo/policy-sample.js';
@@ -46,9 +47,9 @@ export class RaftInterface implements ModelInterface {
   async trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
     const { sample, stats } = bestOfGroups(input);
     const n = this.options.ppo_n_minibatches;
+    const shown = { ...stats, ...answerStats(input, checkedAnswerMask(input)) };
     return {
-      ...stats,
-      ...answerStats(input, checkedAnswerMask(input)),
+      ...(await statsOverRanks(model.engine, shown)),
       ...(await trainMinibatches(model, sample, sftLoss, n, call)),
     };
   }

@@ -12,6 +12,7 @@ import {
 } from '@realhf/api';
 import { z } from 'zod';
 
+import { scoresOverRanks, statsOverRanks, whitenedOverRanks } from '../grpo/over-ranks.js';
 import { policyLoss } from '../losses/policy.js';
 import { policyLossOptions, policyLossShape } from '../ppo/policy-options.js';
 import { validVocabRatio } from '../ppo/vocab-ratio.js';
@@ -65,7 +66,10 @@ export class RemaxInterface implements ModelInterface {
   async trainStep(model: Model, input: SequenceSample, call: InterfaceCall): Promise<Stats> {
     const o = this.options;
     const gen = normalizeGeneration(o.gen);
-    const { sample, mask, stats } = prepareRemax(input, o);
+    const { engine } = model;
+    const whole = await scoresOverRanks(engine, input.f32('rewards'));
+    const { sample: own, mask, stats } = prepareRemax(input, whole ? { ...o, adv_norm: false } : o);
+    const sample = whole && o.adv_norm ? await whitenedOverRanks(engine, own) : own;
     const loss = policyLoss({
       ...policyLossOptions({ ...others, ...o }, { klInLoss: 0 }),
       name: 'remax',
@@ -76,11 +80,8 @@ export class RemaxInterface implements ModelInterface {
       earlyStopKl: null,
     });
     const trained = await trainMinibatches(model, sample, loss, 1, call);
-    const vocab = validVocabRatio(sample, mask, model.engine.config.vocabSize);
-    return {
-      ...stats,
-      ...trained,
-      ...(vocab === undefined ? {} : { valid_vocab_ratio: vocab }),
-    };
+    const vocab = validVocabRatio(sample, mask, engine.config.vocabSize);
+    const shown = { ...stats, ...(vocab === undefined ? {} : { valid_vocab_ratio: vocab }) };
+    return { ...(await statsOverRanks(engine, shown)), ...trained };
   }
 }

@@ -45,7 +45,9 @@ export async function overRanks(
     const weight = sums.has(name) ? 1 : perSequence.has(name) ? seqs : n;
     return [name, rest[i]! / Math.max(1, weight)] as const;
   });
-  const sample = advNorm ? await normalized(engine, own) : own.sample;
+  const sample = advNorm
+    ? await normalizedOverRanks(engine, own.sample, own.advantages, own.policyMask)
+    : own.sample;
   return {
     prepared: { ...own, sample, klPerSequence: kl / seqs, stats: Object.fromEntries(stats) },
     returns: { n, sum, squares },
@@ -64,24 +66,26 @@ function moments(values: Float64Array, mask: Uint8Array) {
   return { n: count(mask), sum, squares };
 }
 
-/** `normalizeMasked` with mean and deviation over all ranks. */
-async function normalized(
+/** `sample` with `normalizeMasked` advantages, mean and deviation over all ranks. Collective. */
+export async function normalizedOverRanks(
   engine: Pick<Engine, 'overData'>,
-  { sample, advantages, policyMask }: PreparedPpo,
+  sample: SequenceSample,
+  advantages: Float64Array,
+  mask: Uint8Array,
 ): Promise<SequenceSample> {
-  const first = Float64Array.of(count(policyMask), moments(advantages, policyMask).sum);
+  const first = Float64Array.of(count(mask), moments(advantages, mask).sum);
   await engine.overData?.(first, 'sum');
   const [n = 0, sum = 0] = first;
   const mu = sum / Math.max(1, n);
   const spread = Float64Array.of(
     moments(
       advantages.map((a) => a - mu),
-      policyMask,
+      mask,
     ).squares,
   );
   await engine.overData?.(spread, 'sum');
   const deviation = Math.sqrt(spread[0]! / Math.max(1, n));
-  const values = normalizeMasked(advantages, policyMask, { mu, deviation });
+  const values = normalizeMasked(advantages, mask, { mu, deviation });
   const { ids, seqlens, dtypes, trailingShapes, metadata } = sample;
   const data = { ...sample.data, advantages: Float32Array.from(values) };
   return new SequenceSample({ ids, seqlens, dtypes, trailingShapes, metadata, data });

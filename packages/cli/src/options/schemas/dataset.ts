@@ -135,14 +135,3 @@ export function checkEvaluation(config: WithValid, report: Report): void {
       'nothing says when to evaluate; set exp_ctrl.eval_freq_epochs, _steps or _secs, or leave it out',
     );
 }
-
-/** Of an evaluation by several models, which must be in one process. */
-export function checkJointEvaluation(config: WithValid, report: Report): void {
-  checkEvaluation(config, report);
-  const ranks = config.n_nodes * config.n_gpus_per_node;
-  if (config.dataset.valid_path !== null && ranks > 1)
-    report(
-      ['dataset', 'valid_path'],
-      `this command evaluates on one device, the run has ${ranks}; leave it out and use real eval on the checkpoints`,
-    );
-}

@@ -2,7 +2,7 @@
 import { dpoOptionsSchema } from '@realhf/model';
 import { z } from 'zod';
 import { checkCommon, checks, commonShape } from './common.js';
-import { checkJointEvaluation, rwPairOptions } from './dataset.js';
+import { checkEvaluation, rwPairOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, frozenModelSchema, modelSchema, referenceOptions } from './model.js';
 
@@ -23,7 +23,7 @@ export type DpoConfig = z.infer<typeof dpoObject>;
 
 /** Schema of the options of `real dpo`. */
 export const dpoSchema = dpoObject.superRefine(
-  checks<DpoConfig>(checkCommon, checkJointEvaluation, (config, report) => {
+  checks<DpoConfig>(checkCommon, checkEvaluation, (config, report) => {
     for (const name of ['ref_inf', 'actor_train'] as const)
       checkMfc(config[name], name, config.dataset.train_bs_n_seqs, report);
     checkModel(config.actor, 'actor', false, report);

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { envSchema } from '../../rewards/environment.js';
 import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
-import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
+import { checkEvaluation, trainPromptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, frozenModelSchema, modelSchema, referenceOptions } from './model.js';
 
@@ -34,7 +34,7 @@ export type GrpoConfig = z.infer<typeof grpoObject>;
 
 /** Schema of the options of `real grpo`. */
 export const grpoSchema = grpoObject.superRefine(
-  checks<GrpoConfig>(checkCommon, checkJointEvaluation, (config, report) => {
+  checks<GrpoConfig>(checkCommon, checkEvaluation, (config, report) => {
     const batch = config.dataset.train_bs_n_seqs;
     const n = config.ppo.ppo_n_minibatches;
     if (n > batch)

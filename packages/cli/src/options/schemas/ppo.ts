@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { envSchema } from '../../rewards/environment.js';
 import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
-import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
+import { checkEvaluation, trainPromptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, frozenModelSchema, modelSchema, referenceOptions } from './model.js';
 
@@ -54,7 +54,7 @@ export const checkPpo: PpoCheck = (config, report) => {
   checkModel(config.critic, 'critic', true, report);
   checkModel(referenceOptions(config.actor, config.ref), 'ref', false, report);
   checkReward(config, report);
-  checkJointEvaluation(config, report);
+  checkEvaluation(config, report);
 };
 
 /** Schema of the options of `real ppo`. */

@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
-import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
+import { checkEvaluation, trainPromptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, frozenModelSchema, modelSchema } from './model.js';
 
@@ -27,7 +27,7 @@ export type RaftConfig = z.infer<typeof raftObject>;
 
 /** Schema of the options of `real raft`. */
 export const raftSchema = raftObject.superRefine(
-  checks<RaftConfig>(checkCommon, checkJointEvaluation, (config, report) => {
+  checks<RaftConfig>(checkCommon, checkEvaluation, (config, report) => {
     const batch = config.dataset.train_bs_n_seqs;
     const n = config.ppo_n_minibatches;
     if (n > batch)

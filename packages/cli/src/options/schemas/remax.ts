@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
-import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
+import { checkEvaluation, trainPromptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, frozenModelSchema, modelSchema } from './model.js';
 
@@ -29,7 +29,7 @@ export type RemaxConfig = z.infer<typeof remaxObject>;
 
 /** Schema of the options of `real remax`. */
 export const remaxSchema = remaxObject.superRefine(
-  checks<RemaxConfig>(checkCommon, checkJointEvaluation, (config, report) => {
+  checks<RemaxConfig>(checkCommon, checkEvaluation, (config, report) => {
     for (const name of [
       'sample_gen',
       'greedy_gen',

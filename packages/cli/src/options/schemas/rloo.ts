@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 import { checkReward, rewardSchema } from '../../rewards/options.js';
 import { checkCommon, checks, commonShape } from './common.js';
-import { checkJointEvaluation, trainPromptOptions } from './dataset.js';
+import { checkEvaluation, trainPromptOptions } from './dataset.js';
 import { checkMfc, mfcSchema } from './mfc.js';
 import { checkModel, frozenModelSchema, modelSchema, referenceOptions } from './model.js';
 
@@ -32,7 +32,7 @@ export type RlooConfig = z.infer<typeof rlooObject>;
 
 /** Schema of the options of `real rloo`. */
 export const rlooSchema = rlooObject.superRefine(
-  checks<RlooConfig>(checkCommon, checkJointEvaluation, (config, report) => {
+  checks<RlooConfig>(checkCommon, checkEvaluation, (config, report) => {
     const batch = config.dataset.train_bs_n_seqs;
     const n = config.ppo.ppo_n_minibatches;
     if (n > batch)
