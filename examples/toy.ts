@@ -1,0 +1,89 @@
+/**
+ * What the examples on toy tasks share: a llama of 30 thousand parameters over single characters, a folder for its runs,
+ * the real command in this process, and what a run leaves behind.
+ */
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+
+import { commands, runCli } from '@realhf/cli';
+
+/** A folder of this program's own, for data, models and runs. */
+export const dir = mkdtempSync(join(tmpdir(), 'real-example-'));
+
+/** config.json and a tokenizer with a token per character, then the end of text and padding; the folder's path. */
+export function writeCharacterModel(characters: string): string {
+  const letters = Array.from(characters);
+  const eos = letters.length;
+  const special = (content: string, i: number) => ({
+    ...{ id: eos + i, content, special: true, normalized: false },
+    ...{ single_word: false, lstrip: false, rstrip: false },
+  });
+  const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
+  const tokenizer = {
+    version: '1.0',
+    added_tokens: ['<|end|>', '<|pad|>'].map(special),
+    ...{ normalizer: null, pre_tokenizer: bytes, post_processor: null, decoder: bytes },
+    model: { type: 'BPE', vocab: Object.fromEntries(letters.map((c, i) => [c, i])), merges: [] },
+  };
+  const config = {
+    ...{ model_type: 'llama', hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2 },
+    ...{ num_attention_heads: 2, num_key_value_heads: 2, max_position_embeddings: 32 },
+    ...{ vocab_size: eos + 2, rms_norm_eps: 1e-5, tie_word_embeddings: true },
+    ...{ bos_token_id: eos, eos_token_id: eos, pad_token_id: eos + 1, initializer_range: 0.05 },
+  };
+  const model = join(dir, 'model');
+  mkdirSync(model);
+  const write = (name: string, value: unknown) => {
+    writeFileSync(join(model, name), JSON.stringify(value));
+  };
+  write('config.json', config);
+  write('tokenizer.json', tokenizer);
+  write('tokenizer_config.json', { eos_token: '<|end|>', pad_token: '<|pad|>' });
+  return model;
+}
+
+/** Writes records as JSONL; the file's path. */
+export function writeRecords(name: string, records: readonly unknown[]): string {
+  const path = join(dir, `${name}.jsonl`);
+  writeFileSync(path, records.map((r) => `${JSON.stringify(r)}\n`).join(''));
+  return path;
+}
+
+/** The lines of a JSONL file. */
+export function readRecords<T = Record<string, string>>(path: string): T[] {
+  const lines = readFileSync(path, 'utf8').trim().split('\n');
+  return lines.map((line) => JSON.parse(line) as T);
+}
+
+/** The items in an order that looks like chance and is always the same. */
+export function shuffled<T>(items: readonly T[]): T[] {
+  const order = items.map((item, i) => ({ item, key: Math.imul(i + 1, 0x9e3779b1) >>> 0 }));
+  return order.sort((a, b) => a.key - b.key).map(({ item }) => item);
+}
+
+/** One command line, `real name …`, as a run of that name; the run's folder. Throws if it fails. */
+export async function real(name: string, words: readonly string[], run = name): Promise<string> {
+  const common = [`fileroot=${dir}`, `experiment_name=${run}`, 'trial_name=run'];
+  const code = await runCli(commands, [name, ...words, ...common], {
+    ...{ stdout: process.stdout, stderr: process.stderr, env: process.env, version: '' },
+    signal: new AbortController().signal,
+  });
+  if (code !== 0) throw new Error(`real ${name} ended with ${code}`);
+  return join(dir, run, 'run');
+}
+
+/** Hugging Face directory of a role in the newest checkpoint of a run. */
+export function trained(run: string, role: string): string {
+  const steps = readdirSync(join(run, 'checkpoints')).filter((f) => f.startsWith('step-'));
+  return join(run, 'checkpoints', steps.sort().at(-1)!, 'models', role);
+}
+
+/** A stat of a call at every step of a run. */
+export function statsOf(run: string, call: string, stat: string): number[] {
+  type Line = { stats: Record<string, Record<string, number>> };
+  return readRecords<Line>(join(run, 'metrics.jsonl')).map((l) => l.stats[call]![stat]!);
+}
+
+export const mean = (xs: readonly number[]): number => xs.reduce((a, b) => a + b, 0) / xs.length;
