@@ -1,12 +1,13 @@
 /**
  * For a machine with a GPU: checks the GPU matmuls, f32 and f16, against f64 and times them. Made into one file by
  * `esbuild --bundle --loader:.wgsl=text --external:webgpu` and run by node. `--check` and `--time` do one of the two;
- * `--emulated` checks on an adapter with f16 and no matrices.
+ * `--f16` leaves out f32, which tests cover on software adapters; `--emulated` checks on an adapter with f16, no matrices.
  */
 import type { MatmulArgs, Tensor } from '@realhf/api';
 
 import { openGpu } from '../../node/open-gpu.js';
 import { Recorder } from '../../webgpu/recorder.js';
+import { compileAhead } from '../../testing/compile-ahead.js';
 import { wgslHash, type GpuProof } from '../../testing/wgsl-hash.js';
 import { supportsF16Matmul } from '../../webgpu/subgroup-matrix.js';
 import { f16Matmul, f16PlanFor, f16Tiles, type F16Plan, type F16Tile } from './f16.js';
@@ -16,9 +17,13 @@ import { matmulProblem } from './problem.js';
 const emulated = process.argv.includes('--emulated');
 const timing = !process.argv.includes('--check') && !emulated;
 const checking = !process.argv.includes('--time');
+const f16Alone = process.argv.includes('--f16');
 const gpu = await openGpu();
 const r = new Recorder({ device: gpu.device, adapter: gpu.adapterName, isCpu: false });
 const hasF16 = emulated || supportsF16Matmul(gpu.device, gpu.info);
+/** Keeps them from being compiled one by one. */
+export const pipelines =
+  checking && hasF16 && !emulated ? await compileAhead(gpu.device, 'matmul_f16') : [];
 console.log(`${gpu.adapterName}, f16 matrices: ${hasF16}`);
 
 type Run = (args: MatmulArgs) => void;
@@ -39,7 +44,7 @@ const more = JSON.parse(process.env.MORE_TILES ?? '[]') as F16Tile[];
 const f16Runs = f16Tiles
   .slice(emulated ? 4 : 0)
   .map((tile) => [`f16 ${f16Name(tile)}`, f16Run({ tile })] as const);
-const f32Runs = (emulated ? gpuTiles.slice(-1) : gpuTiles).map(
+const f32Runs = (f16Alone ? [] : emulated ? gpuTiles.slice(-1) : gpuTiles).map(
   (t) => [`f32 ${t.rows * t.ty}×${8 * t.tx}`, f32Run(t)] as const,
 );
 
@@ -220,7 +225,7 @@ async function checkAll(): Promise<void> {
     await range();
     await same(f16Runs);
   }
-  await same(f32Runs);
+  if (f32Runs.length > 0) await same(f32Runs);
   for (const layout of layouts) {
     for (const size of emulated ? tiny : small) await check(runs, layout, size, 1);
     const largest = runs.filter(([name]) => /128×128|64×32|64×64/.test(name));

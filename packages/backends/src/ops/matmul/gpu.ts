@@ -32,7 +32,12 @@ const enough = 400;
 /** Workgroups that a product split over k is cut into. */
 const enoughSplit = 128;
 
-const constants = ({ rows, tx, ty }: GpuTile, transA: boolean, transB: boolean) => ({
+const constants = (
+  { rows, tx, ty }: GpuTile,
+  transA: boolean,
+  transB: boolean,
+  writtenOut: boolean,
+) => ({
   ROWS: rows,
   COLS: 2,
   COL_GAP: 4 * tx,
@@ -41,10 +46,13 @@ const constants = ({ rows, tx, ty }: GpuTile, transA: boolean, transB: boolean) 
   BK: blockK,
   TRANS_A: transA ? 1 : 0,
   TRANS_B: transB ? 1 : 0,
+  WRITTEN_OUT: writtenOut ? 1 : 0,
 });
 const allConstants = (tiles: readonly GpuTile[]) =>
   tiles.flatMap((tile) =>
-    [0, 1, 2, 3].map((bits) => constants(tile, (bits & 1) !== 0, (bits & 2) !== 0)),
+    [0, 1, 2, 3].map((bits) =>
+      constants(tile, (bits & 1) !== 0, (bits & 2) !== 0, tile === gpuTiles[0]),
+    ),
   );
 const kernels = addressings('matmul_gpu', [tileSource, gpuSource], allConstants(gpuTiles.slice(1)));
 /** Of the largest tile, which most of the work of a large model is done in. */
@@ -109,7 +117,7 @@ function launch(
   const [x, y] = tilesOf(p, tile);
   r.run(
     (tile === gpuTiles[0] ? largeKernels : kernels)[addressingOf(p)]!,
-    constants(tile, p.transA, p.transB),
+    constants(tile, p.transA, p.transB, tile === gpuTiles[0] && !r.isCpu),
     [out, args.a, args.b, args.bias ?? args.b],
     matmulFields(args, p, chunk),
     [x, y, parts],
