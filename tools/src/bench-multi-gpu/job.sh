@@ -39,17 +39,17 @@ ppo() {
   for role in actor critic ref rew; do roles+=("$role.path=lm"); done
   roles+=(actor.gradient_checkpointing=false critic.gradient_checkpointing=false critic.init_critic_from_actor=true rew.init_critic_from_actor=true)
   local run=$work/ppo/real-runs/bench/$name
-  # The checkpoint at the end is not what is measured: once the trace is there the run is ended.
+  # The checkpoint at the end is not what is measured: the run is ended after its last step.
   (
     cd "$work/ppo" || exit 1
     "$NODE" "$app/dist/main.mjs" ppo experiment_name=bench "trial_name=$name" \
       "n_gpus_per_node=$GPUS" "matmul_precision=$PRECISION" "${roles[@]}" dataset.path=prompts.jsonl \
       "dataset.train_bs_n_seqs=${BATCH:-64}" "dataset.max_prompt_len=${PROMPT:-256}" "ppo.gen.max_new_tokens=${NEW:-256}" \
       "ppo.gen.min_new_tokens=${NEW:-256}" ppo.gen.top_p=1 "ppo.gen.top_k=${TOP_K:-32000}" ppo.ppo_n_minibatches=4 \
-      "exp_ctrl.benchmark_steps=${STEPS:-2}" "$@" >"$OUT/$name.out" 2>&1 &
+      "exp_ctrl.benchmark_steps=${STEPS:-3}" "$@" >"$OUT/$name.out" 2>&1 &
     local real=$! until=$((SECONDS + ${PPO_LIMIT:-110}))
-    while [ ! -f "$run/trace.json" ] && [ $SECONDS -lt $until ] && kill -0 $real 2>/dev/null; do sleep 0.2; done
-    sleep 0.3
+    while [ "$(cat "$run/metrics.jsonl" 2>/dev/null | wc -l)" -lt "${STEPS:-3}" ] && [ $SECONDS -lt $until ] && kill -0 $real 2>/dev/null; do sleep 0.2; done
+    sleep 0.5
     kill -9 $real 2>/dev/null
     wait $real 2>/dev/null
   )
@@ -76,7 +76,7 @@ part layouts && ranks 120 layouts --shape "$SHAPE" --precision "$PRECISION"
 part realloc && ranks 120 realloc --shape "$SHAPE"
 part ppo && {
   mkdir -p "$work/ppo"
-  timeout 90 "$NODE" dist/ppo-inputs.mjs "$work/ppo" "$SHAPE" $((${BATCH:-64} * ${STEPS:-2})) "${PROMPT:-256}" && du -sh "$work/ppo"
+  timeout 90 "$NODE" dist/ppo-inputs.mjs "$work/ppo" "$SHAPE" $((${BATCH:-64} * ${STEPS:-3})) "${PROMPT:-256}" && du -sh "$work/ppo"
   echo "weights at $((SECONDS - began)) s"
   ppo symmetric "allocation_mode=d${GPUS}m1p1"
   echo "at $((SECONDS - began)) s"

@@ -1,14 +1,17 @@
-/** All-reduce, one-way and two-way messages of device tensors from 1 MiB to 1 GiB: GB/s of a rank's bytes. */
+/**
+ * All-reduce, one-way and two-way messages of device tensors from 256 bytes to 1 GiB: GB/s of a rank's bytes and µs of a
+ * call. One rank sends to itself.
+ */
 import { runRank, seconds } from './rank.js';
 
 const MiB = 2 ** 20;
 
-await runRank(async ({ rank, ops, tensors, world, say }) => {
-  if (tensors?.size !== 2) throw new Error('two ranks with NCCL are needed');
+await runRank(async ({ rank, size, ops, tensors, world, say }) => {
+  if (!tensors || size > 2) throw new Error('one or two ranks with NCCL are needed');
   const largest = Number(process.env.MAX_BYTES ?? 1024 * MiB);
-  say('bytes | all-reduce | send → | send ⇄ (GB/s each way)');
-  for (const bytes of [1, 4, 16, 64, 256, 1024].map((n) => n * MiB)) {
-    if (bytes > largest) continue;
+  say('bytes | all-reduce | send → | send ⇄ (GB/s each way; µs)');
+  const sizes = [256, ...[1, 4, 16, 64, 256, 1024].map((n) => n * MiB)];
+  for (const bytes of sizes.filter((n) => n <= largest)) {
     const [a, b] = [ops.zeros([bytes / 4]), ops.zeros([bytes / 4])];
     const repeat = 12;
     const rate = async (run: () => Promise<unknown>) => {
@@ -17,15 +20,18 @@ await runRank(async ({ rank, ops, tensors, world, say }) => {
       for (let i = 0; i < 3; i++) await run();
       while (performance.now() < until) await new Promise((r) => setImmediate(r));
       await world.barrier();
-      return (bytes / (await seconds(repeat, run)) / 1e9).toFixed(1);
+      const s = await seconds(repeat, run);
+      return `${(bytes / s / 1e9).toFixed(1)}; ${(s * 1e6).toFixed(0)}`;
     };
-    const other = 1 - rank;
+    const other = size - 1 - rank;
+    const both = () => Promise.all([tensors.send(other, a), tensors.recv(other, b)]);
+    const oneWay = () => (rank === 0 ? tensors.send(1, a) : tensors.recv(0, b));
     const row = [
       await rate(() => tensors.allReduce(a)),
-      await rate(() => (rank === 0 ? tensors.send(1, a) : tensors.recv(0, b))),
-      await rate(() => Promise.all([tensors.send(other, a), tensors.recv(other, b)])),
+      size === 1 ? '-' : await rate(oneWay),
+      await rate(both),
     ];
-    say(`${bytes / MiB} MiB | ${row.join(' | ')}`);
+    say(`${bytes < MiB ? `${bytes} B` : `${bytes / MiB} MiB`} | ${row.join(' | ')}`);
     ops.free(a, b);
   }
   await world.barrier();

@@ -20,6 +20,8 @@ import type { ExperimentSpec } from './spec.js';
 
 /** The newest steps, in `trace.json`. */
 const tracedSteps = 100;
+/** How old it may get while steps are made. */
+const traceMs = 10_000;
 
 /** Between two looks for a command while a run is paused. */
 const pauseMs = 100;
@@ -74,7 +76,9 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
   let steps = start;
   let stopped = false;
   const trace: StepRecord[] = [];
+  let traced = performance.now();
   const writeTrace = () => {
+    traced = performance.now();
     writeFileSync(join(run.path, 'trace.json'), JSON.stringify(chromeTrace(trace)));
   };
   const stopping = () => {
@@ -97,6 +101,7 @@ export async function runSteps(o: RunStepsOptions): Promise<ExperimentResult> {
       trace.push(record);
       if (trace.length > tracedSteps) trace.shift();
       run.status.set({ step: steps });
+      if (performance.now() - traced > traceMs) writeTrace();
       stopped = await stopsHere(o, progress);
       if (record.save || record.last || stopped) {
         // Saving may take long, or fail.
