@@ -16,6 +16,9 @@ import { loraSpecs, replicaMaps, unsharedParams } from '@realhf/model';
 
 import type { Replica } from './replica.js';
 
+/** Elements: over NCCL a message costs about as much as 100 MB on the way. */
+const largeMessage = 2 ** 25;
+
 export interface HooksOptions {
   readonly rank: number;
   readonly ops: Ops;
@@ -78,6 +81,7 @@ export class WorkerHooks implements HookRunner {
         sourceRanks: a.ranks,
         targetRanks: b.ranks,
         nodeOf,
+        ...(tensors ? { maxElements: Math.min(largeMessage, ops.maxTensorBytes / 4) } : {}),
         skip: lora ? [] : unsharedParams(from, to),
       },
     );
