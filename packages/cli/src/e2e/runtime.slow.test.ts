@@ -1,4 +1,7 @@
 /** Runs on worker processes: the same numbers as in one process, and workers that are killed. runtime.full.test.ts has more. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
 import { beforeAll, expect, it, vi } from 'vitest';
 
 import { readStatus } from '../lifecycle/run-status.js';
@@ -39,6 +42,27 @@ it('two data-parallel workers compute what one process computes', async () => {
   const status = readStatus(many);
   expect(status).toMatchObject({ state: 'COMPLETED', step: 6, steps: 6 });
   expect(status?.workers.map((w) => w.name)).toEqual(['model_worker/0', 'model_worker/1']);
+});
+
+it('real gen on two workers writes the file of one device', async () => {
+  const gen = [
+    ...['gen', 'experiment_name=gen', 'model.init_from_scratch=true', 'model.config=one'],
+    // The last of four batches has one prompt for two workers.
+    ...[
+      'dataset.path=prompts.jsonl',
+      'dataset.train_bs_n_seqs=5',
+      'gen.max_new_tokens=6',
+      'gen.min_new_tokens=1',
+    ],
+  ];
+  const answers = async (trial: string, options: string[]) => {
+    const run = await runToEnd(start, cwd, [...gen, ...options], trial);
+    return readFileSync(join(run, 'output.jsonl'), 'utf8');
+  };
+  const one = await answers('one', []);
+  expect(one.split('\n')).toHaveLength(17);
+  expect(await answers('two', layoutWords('d2m1p1'))).toBe(one);
+  expect(readStatus(runDir({ cwd, experiment: 'gen' }, 'two'))?.state).toBe('COMPLETED');
 });
 
 it('a run whose workers are killed goes on and ends with the same bytes', async () => {

@@ -14,6 +14,8 @@ import { createProgress, formatSeconds } from '../log/progress.js';
 import { openRunDirectory } from '../log/run-directory.js';
 import { defineCommand, type RunContext } from '../options/command.js';
 import { genSchema, type GenConfig } from '../options/schemas/gen.js';
+import { withGenWorkers } from '../runtime/gen-workers.js';
+import type { Answerer } from './answerer.js';
 import { requireOneDevice } from './layout.js';
 import { loadModel, roleText } from './load-model.js';
 import { withOps, type OpenedOps } from './open-ops.js';
@@ -32,7 +34,8 @@ export async function runGen(
   context: RunContext,
   opened?: OpenedOps,
 ): Promise<GenResult> {
-  requireOneDevice({ allocation: config.allocation });
+  const many = config.n_nodes * config.n_gpus_per_node > 1;
+  if (!many) requireOneDevice({ allocation: config.allocation });
   const { dataset, output_file: outputFile } = config;
   const { tokenizer, limits } = await roleText(config.model, 'model');
   const prompts = await promptDataset(dataset, tokenizer, {
@@ -52,8 +55,11 @@ export async function runGen(
     file?.checkAgainst(items.flatMap((item) => item.ids));
     const began = performance.now();
     const job: Job = { config, context, tokenizer, items, texts, file, notes };
-    const answers = await withOps(opened, config, (device) => answerAll(job, device));
+    const answers = many
+      ? await withGenWorkers(config, run, context, (answerer) => answerAll(job, answerer))
+      : await withOps(opened, config, (device) => onDevice(job, device));
     const interrupted = answers < items.length;
+    if (many) run.status.set({ state: interrupted ? 'INTERRUPTED' : 'COMPLETED' });
     context.stderr.write(
       interrupted
         ? `stopped after ${answers} of ${items.length} answers; go on with recover_mode=auto trial_name=${run.trialName}\n`
@@ -78,37 +84,23 @@ interface Job {
   readonly notes: readonly string[];
 }
 
-/**
- * Answers what the file lacks until done or stopped; returns the number of answers there are. While a batch is finished
- * the next one joins it, so the device does not wait for the longest answer.
- */
-async function answerAll(job: Job, { ops }: OpenedOps): Promise<number> {
+/** Answers what the file lacks until done or stopped; returns the number of answers there are. */
+async function answerAll(job: Job, answerer: Answerer): Promise<number> {
   const { config, context, tokenizer, items, texts, file } = job;
-  const options = { role: 'model', options: config.model, isCritic: false, seed: config.seed };
-  const { model } = await loadModel(ops, options);
   const size = config.dataset.train_bs_n_seqs;
-  const engine = newEngine(model, job);
   let done = file?.ids.length ?? 0;
   let asked = done;
   const before = Math.floor(done / size);
   const total = before + Math.ceil((items.length - done) / size);
   const progress = createProgress({ total, start: before, output: context.stderr });
-  const stopIds = tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId];
-  const batches: { readonly ids: readonly string[]; readonly answers: Generation[] }[] = [];
+  const batches: {
+    readonly ids: readonly string[];
+    readonly answers: ReturnType<Answerer['submit']>;
+  }[] = [];
   const askNext = () => {
     const batch = items.slice(asked, asked + size);
     if (batch.length === 0) return;
-    const ids = batch.flatMap((item) => item.ids);
-    const seeds = sequenceSeeds(config.seed, ids);
-    const answers = batch.map((item, i) =>
-      engine.submit({
-        prompt: item.i32('packed_prompts'),
-        gconfig: config.gen,
-        seed: seeds[i]!,
-        stopIds,
-      }),
-    );
-    batches.push({ ids, answers });
+    batches.push({ ids: batch.flatMap((item) => item.ids), answers: answerer.submit(batch) });
     asked += batch.length;
   };
   try {
@@ -118,13 +110,12 @@ async function answerAll(job: Job, { ops }: OpenedOps): Promise<number> {
     for (let step = before + 1; batches.length > 0 && !context.signal.aborted; step++) {
       askNext();
       const batch = batches.shift()!;
-      const out = await Promise.all(batch.answers.map((g) => g.result()));
-      const answers = out.map(({ tokens, finish }, i): Answer => {
+      const answers = (await batch.answers()).map(({ tokens, noEos }, i): Answer => {
         const id = batch.ids[i]!;
         const prompt = texts.get(id) ?? '';
         const answer = tokenizer.decode(tokens);
         const seq = prompt + answer;
-        return { id, prompt, answer, seq, n_tokens: tokens.length, no_eos: finish === 'length' };
+        return { id, prompt, answer, seq, n_tokens: tokens.length, no_eos: noEos };
       });
       if (file) file.append(answers);
       else progress.note(JSON.stringify(answers[0]));
@@ -135,12 +126,47 @@ async function answerAll(job: Job, { ops }: OpenedOps): Promise<number> {
     return done;
   } finally {
     progress.stop();
-    for (const b of batches) for (const g of b.answers) g.cancel();
-    await engine.run().finally(() => {
-      engine.free();
-      model.free();
-    });
+    await answerer.close();
   }
+}
+
+/** While a batch is finished the next one joins it, so the device does not wait for the longest answer. */
+async function onDevice(job: Job, { ops }: OpenedOps): Promise<number> {
+  const { config, tokenizer } = job;
+  const options = { role: 'model', options: config.model, isCritic: false, seed: config.seed };
+  const { model } = await loadModel(ops, options);
+  const engine = newEngine(model, job);
+  const stopIds = tokenizer.eosTokenId === null ? [] : [tokenizer.eosTokenId];
+  const begun = new Set<Generation>();
+  return answerAll(job, {
+    submit: (batch) => {
+      const seeds = sequenceSeeds(
+        config.seed,
+        batch.flatMap((item) => item.ids),
+      );
+      const answers = batch.map((item, i) =>
+        engine.submit({
+          prompt: item.i32('packed_prompts'),
+          gconfig: config.gen,
+          seed: seeds[i]!,
+          stopIds,
+        }),
+      );
+      for (const g of answers) begun.add(g);
+      return async () => {
+        const out = await Promise.all(answers.map((g) => g.result()));
+        for (const g of answers) begun.delete(g);
+        return out.map(({ tokens, finish }) => ({ tokens, noEos: finish === 'length' }));
+      };
+    },
+    close: async () => {
+      for (const g of begun) g.cancel();
+      await engine.run().finally(() => {
+        engine.free();
+        model.free();
+      });
+    },
+  });
 }
 
 /** As many sequences at once as a batch has, or a part of it with n_mbs. */

@@ -3,6 +3,7 @@ import { ConfigError } from '@realhf/api';
 import type { z } from 'zod';
 
 import { dpoSchema } from '../options/schemas/dpo.js';
+import { genSchema } from '../options/schemas/gen.js';
 import { grpoSchema } from '../options/schemas/grpo.js';
 import { ppoSchema } from '../options/schemas/ppo.js';
 import { ppoEmaSchema } from '../options/schemas/ppo-ema.js';
@@ -13,6 +14,7 @@ import { rwSchema } from '../options/schemas/rw.js';
 import { sftSchema } from '../options/schemas/sft.js';
 import { simpoSchema } from '../options/schemas/simpo.js';
 import { dpoSpec } from './dpo.js';
+import { genSpec } from './gen-spec.js';
 import { grpoSpec } from './grpo.js';
 import { ppoSpec } from './ppo.js';
 import { ppoEmaSpec } from './ppo-ema.js';
@@ -42,6 +44,7 @@ const makers: Readonly<Record<string, Maker>> = {
   rloo: maker(rlooSchema, rlooSpec),
   remax: maker(remaxSchema, remaxSpec),
   raft: maker(raftSchema, raftSpec),
+  gen: maker(genSchema, genSpec),
   'ppo-ema': maker(ppoEmaSchema, ppoEmaSpec),
 };
 

@@ -3,12 +3,7 @@
  * its name, the cause and its last log lines; with recover_mode=auto all workers are started again from the newest
  * checkpoint instead, `recover_retries` times.
  */
-import { randomUUID } from 'node:crypto';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { userInfo } from 'node:os';
-
-import { ConfigError, modelKey, type RealError } from '@realhf/api';
+import { modelKey, type RealError } from '@realhf/api';
 import { buildGraph, Master, planRun } from '@realhf/dataflow';
 
 import { relayoutState } from '../checkpoint/relayout.js';
@@ -21,19 +16,10 @@ import { appendLog } from '../lifecycle/run-logs.js';
 import type { RunContext } from '../options/command.js';
 import { registerAllInterfaces } from '../user-code/interfaces.js';
 import { allocate, type RunAllocation } from './allocate.js';
-import { makeRunKeys } from './keys.js';
-import { controlKey, openNames } from './names.js';
-import { WorkerProcesses } from './processes.js';
 import { remoteModels } from './remote-engine.js';
-import { workerName, type WorkerConfig } from './worker-config.js';
-import { ZmqStream } from './zmq-stream.js';
-
-/** A worker that has nothing to do ends within this; after it, it is killed. */
-const exitMs = 5000;
-/** How long the death of a worker may be outrun by what its peers say of it. */
-const deathMs = 3000;
-const startTimeoutMs = 300_000;
-const callTimeoutMs = 1_800_000;
+import { exitMs, startWorkers } from './start-workers.js';
+import { workerName } from './worker-config.js';
+import type { ZmqStream } from './zmq-stream.js';
 
 export interface RunWorkersOptions {
   /** The command by which workers find the experiment. */
@@ -75,54 +61,16 @@ async function attempt(
   plan: RunAllocation,
 ): Promise<ExperimentResult | { readonly death: RealError }> {
   const { spec, data, context } = o;
-  const { entry } = context;
-  if (entry === undefined)
-    throw new ConfigError(
-      'runs on many devices need the script of the real command to start workers',
-    );
-  const keys = makeRunKeys();
-  const runtime = join(run.path, 'runtime');
-  await rm(runtime, { recursive: true, force: true });
-  await mkdir(runtime, { recursive: true, mode: 0o700 });
-  const prefix = [userInfo().username, spec.config.experiment_name, run.trialName, randomUUID()];
   const runPlan = planRun(data.train.size, spec.nSeqs, spec.config.exp_ctrl);
-  const config: WorkerConfig = {
-    command: o.command,
-    options: spec.config,
-    modules: spec.config.user_modules.map((m) => resolve(m)),
-    size: plan.size,
-    gpusPerNode: spec.config.n_gpus_per_node,
-    placements: [...plan.placements].map((p) => ({ ...p, ranks: [...p.ranks] })),
-    dataRanks: [...plan.dataRanks],
-    totalSteps: runPlan.totalSteps,
-    names: spec.config.redis_url ?? join(runtime, 'names'),
-    namePrefix: prefix.join('/'),
-    startTimeoutMs,
-    callTimeoutMs,
-  };
-  const configPath = join(runtime, 'workers.json');
-  await writeFile(configPath, JSON.stringify(config), { mode: 0o600 });
-  const workers = Array.from({ length: plan.size }, (_, rank) => workerName(rank));
-  const { stream, address } = await ZmqStream.bind(workers, keys);
-  const names = await openNames(config.names);
-  const logDir = join(run.path, 'logs');
-  const processes = new WorkerProcesses(
-    { entry, configPath, size: plan.size, keys, logDir, env: context.env },
-    (death) => {
-      stream.fail(death);
-    },
-  );
-  run.status.set({
-    state: 'READY',
-    workers: processes.all.map((w) => ({ name: w.name, pid: w.pid ?? 0, state: 'READY' })),
-  });
+  const { totalSteps } = runPlan;
+  const workers = await startWorkers({ command: o.command, spec, plan, totalSteps, run, context });
+  const { stream } = workers;
   registerAllInterfaces();
   const { evaluate: joint } = spec;
   const { valid = [] } = data;
   let graceMs = 0;
   try {
-    await names.add(controlKey(config.namePrefix), address);
-    await stream.connected(startTimeoutMs);
+    await workers.connected();
     const master = new Master({
       graph: buildGraph(plan.mfcs, { datasetKeys: spec.datasetKeys }),
       stream,
@@ -155,23 +103,11 @@ async function attempt(
     graceMs = exitMs;
     return result;
   } catch (error) {
-    // Only of a lost peer a death may be the cause; what a worker said itself is told at once.
-    const isLost = error instanceof Error && error.name === 'CommError';
-    const death = isLost ? await processes.deathWithin(deathMs) : processes.death;
-    const failed = processes.all.map((w) => ({
-      name: w.name,
-      pid: w.pid ?? 0,
-      state: w.cause === undefined ? ('READY' as const) : ('LOST' as const),
-    }));
-    const text = death?.message ?? (error instanceof Error ? error.message : String(error));
-    run.status.set({ state: 'ERROR', error: text, workers: failed });
+    const death = await workers.failed(error);
     if (death) return { death };
     throw error;
   } finally {
-    await processes.end(graceMs);
-    stream.close();
-    await names.clearSubtree(config.namePrefix);
-    await names.close();
+    await workers.end(graceMs);
   }
 }
 
