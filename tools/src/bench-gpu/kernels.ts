@@ -36,9 +36,9 @@ export async function seconds(ops: WebGpuOps, times: number, run: () => void): P
 }
 
 /** Brings the clocks up. */
-export async function warm(ops: WebGpuOps): Promise<void> {
+export async function warm(ops: WebGpuOps, ms = 1500): Promise<void> {
   const [a, out] = [filled(ops, [2048, 2048]), ops.empty([2048, 2048])];
-  const until = performance.now() + 1500;
+  const until = performance.now() + ms;
   while (performance.now() < until) {
     for (let i = 0; i < 20; i++) ops.matmul({ a, b: a, out });
     await ops.sync();

@@ -1,4 +1,4 @@
-# What PyTorch does on this GPU: cuBLAS products, SDPA (flash) attention, a 1.1B llama. python3 peer.py OUT.json [--generate]
+# What PyTorch does on this GPU: cuBLAS products, SDPA (flash) attention, a 1.1B llama. python3 peer.py OUT.json [--generate] [--models-only]
 import torch, json, sys, time
 import torch.nn.functional as F
 from torch.nn.attention import sdpa_kernel, SDPBackend
@@ -14,7 +14,8 @@ def timed(f,reps=10):
 x=torch.randn(4096,4096,device=dev,dtype=torch.float16); t=time.time()
 while time.time()-t<1.5: x@x; torch.cuda.synchronize()
 shapes=[(4096,4096,4096),(4096,2048,2048),(4096,2560,2048),(4096,11264,2048),(4096,2048,5632),(4096,32000,2048),(4096,12288,4096),(4096,22016,4096),(4096,4096,11008),(64,2048,2048),(64,11264,2048),(64,2048,5632),(64,32000,2048)]
-for m,n,k in shapes:
+whole='--models-only' in sys.argv
+for m,n,k in () if whole else shapes:
     for lay in ('NT','NN','TN') if m>64 else ('NT',):
         for dt,name in ((torch.float16,'f16'),(torch.float32,'f32')):
             if dt==torch.float32 and (m,n,k)!=(4096,4096,4096): continue
@@ -22,7 +23,7 @@ for m,n,k in shapes:
             X=torch.randn(m,k,device=dev,dtype=dt); W=torch.randn(n,k,device=dev,dtype=dt); Y=torch.randn(m,n,device=dev,dtype=dt)
             f={'NT':lambda:X@W.t(),'NN':lambda:Y@W,'TN':lambda:Y.t()@X}[lay]
             s=timed(f,10); res['matmul'][f'{name} {lay} {m}x{n}x{k}']=2*m*n*k/s/1e12; del X,W,Y
-for seqs,L in ((32,512),(4,4096)):
+for seqs,L in () if whole else ((32,512),(4,4096)):
     for H,G,D in ((32,4,64),(32,32,128)):
         q=torch.randn(seqs,H,L,D,device=dev,dtype=torch.bfloat16,requires_grad=True); k=torch.randn(seqs,G,L,D,device=dev,dtype=torch.bfloat16,requires_grad=True); v=torch.randn(seqs,G,L,D,device=dev,dtype=torch.bfloat16,requires_grad=True); g=torch.randn_like(q)
         with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
@@ -58,4 +59,13 @@ def step():
         out=m(full,labels=full,use_cache=False); (out.loss/2).backward()
     torch.nn.utils.clip_grad_norm_(m.parameters(),1.0); opt.step(); opt.zero_grad(set_to_none=True)
 res['model']['train']=2*8*512/wall(step,4)
+m.gradient_checkpointing_enable(); res['model']['train, checkpointing']=2*8*512/wall(step,3)
+del m,opt; torch.cuda.empty_cache()
+from transformers import GPT2Config
+g=AutoModelForCausalLM.from_config(GPT2Config(n_embd=1024,n_layer=24,n_head=16,resid_pdrop=0,embd_pdrop=0,attn_pdrop=0),dtype=torch.bfloat16).to(dev); g.train(); go=torch.optim.AdamW(g.parameters(),lr=1e-5,fused=True)
+for b in (1,16):
+    t=torch.randint(3,50000,(b,512),device=dev)
+    def gstep():
+        g(t,labels=t,use_cache=False).loss.backward(); torch.nn.utils.clip_grad_norm_(g.parameters(),1.0); go.step(); go.zero_grad(set_to_none=True)
+    res['model'][f'gpt2-medium train {b}']=b*512/wall(gstep,10)
 json.dump(res,open(sys.argv[1],'w'),indent=1); print(json.dumps(res['model']))

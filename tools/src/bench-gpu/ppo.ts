@@ -7,6 +7,7 @@ import { AdamEngine, NetworkEngine, type WebGpuOps } from '@realhf/backends';
 import { PairedRewardInterface, PpoActorInterface, PpoCriticInterface } from '@realhf/model';
 
 import { madeUpModel, shapes } from '../bench-model/shapes.js';
+import { digits, ratio, verdict, type Peer } from './table.js';
 import { GpuTimeline, idleShare } from './timeline.js';
 
 /** What is measured. */
@@ -116,4 +117,46 @@ export async function benchPpo(ops: WebGpuOps, o: PpoBenchOptions): Promise<PpoP
     console.log(`iteration ${i}: ${all.toFixed(3)} s, grad norm ${String(stats.grad_norm)}`);
   }
   return parts;
+}
+
+/** Rows: MFC, seconds, idle share of the GPU, the peer's seconds, its over ours, floor. */
+export function ppoRows(
+  parts: readonly PpoPart[],
+  o: PpoBenchOptions,
+  peak: number,
+  peer: Peer,
+): string[][] {
+  const tokens = o.batch * (o.promptTokens + o.newTokens);
+  const { generate, inference, 'train, checkpointing': train } = peer.model ?? {};
+  const beside = (name: string): number | undefined => {
+    if (name.endsWith('generate')) return generate && (o.batch * o.newTokens) / generate;
+    const rate = name.endsWith('train') ? train : inference;
+    return rate && tokens / rate;
+  };
+  const rows = parts.map(({ name, seconds, idle }) => {
+    const its = beside(name);
+    return [
+      name,
+      digits(seconds, 3),
+      `${digits(100 * idle)} %`,
+      digits(its, 3),
+      its ? ratio(its, seconds) : '',
+      '',
+    ];
+  });
+  const all = parts.reduce((s, p) => s + p.seconds, 0);
+  const idle = parts.reduce((s, p) => s + p.seconds * p.idle, 0) / all;
+  const theirs = parts.reduce<number | undefined>((s, p) => {
+    const its = beside(p.name);
+    return s === undefined || its === undefined ? undefined : s + its;
+  }, 0);
+  rows.push([
+    `all, ${(peak / 2 ** 30).toFixed(1)} GiB held at most`,
+    digits(all, 3),
+    `${digits(100 * idle)} %`,
+    digits(theirs, 3),
+    theirs ? ratio(theirs, all) : '',
+    theirs ? verdict(theirs / all, 1, 0.7) : '',
+  ]);
+  return rows;
 }

@@ -8,6 +8,8 @@ export interface Peer {
   readonly attention?: Readonly<
     Record<string, { readonly fwd_tflops?: number; readonly bwd_tflops?: number }>
   >;
+  /** Read and written by a copy, GB/s. */
+  readonly copy_gb_s?: number;
   /** Tokens per second by kind of work. */
   readonly model?: Readonly<Record<string, number>>;
 }
@@ -21,3 +23,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 export const ratio = (a: number, b: number | undefined) =>
   b === undefined ? '' : (a / b).toFixed(2);
 export const digits = (x: number | undefined, n = 1) => (x === undefined ? '' : x.toFixed(n));
+
+/** Whether a is at least `floor` of b, where b is known. */
+export const verdict = (a: number, b: number | undefined, floor: number) =>
+  b === undefined ? '' : a >= floor * b ? `met (${floor})` : `missed (${floor})`;

@@ -62,6 +62,7 @@ export async function makePlan(name: AlgorithmName, options: PlanOptions): Promi
     workload: algorithm.workload,
     minibatches: algorithm.minibatches,
     elementBytes,
+    roundedBytes: options.matmul_precision === 'f16' ? 4 : 0,
     zero1: true,
     keepActivations: Object.entries(algorithm.roleKeys).flatMap(([role, key]) =>
       options.models[key]?.gradient_checkpointing === false ? [role] : [],

@@ -127,6 +127,7 @@ const view = z.object({
   n_nodes: z.number(),
   n_gpus_per_node: z.number(),
   allocation_mode: z.string(),
+  matmul_precision: z.string(),
   dataset: z.object({
     train_bs_n_seqs: z.number(),
     max_prompt_len: z.number().optional(),

@@ -22,6 +22,8 @@ export interface MemoryOptions {
   readonly elementBytes?: number;
   /** Optimizer state, bytes per parameter. Default 8 (Adam's moments in f32). */
   readonly optimizerBytes?: number;
+  /** Rounded copies of weights that matmuls read, bytes per parameter of every model in use. Default 0; 4 under f16 matmuls. */
+  readonly roundedBytes?: number;
   /** The optimizer state is split over data-parallel ranks. Default false. */
   readonly zero1?: boolean;
   /** Parts that a train_step cuts its batch into one after another, by MFC. Default 1. */
@@ -66,15 +68,16 @@ export function residentMemory(
   config: ModelConfig,
   parallel: Parallelism,
   trained: boolean,
-  options: Pick<MemoryOptions, 'elementBytes' | 'optimizerBytes' | 'zero1'>,
+  options: Pick<MemoryOptions, 'elementBytes' | 'optimizerBytes' | 'roundedBytes' | 'zero1'>,
 ): MemoryUse {
-  const { elementBytes = 4, optimizerBytes = 8, zero1 = false } = options;
+  const { elementBytes = 4, optimizerBytes = 8, roundedBytes = 0, zero1 = false } = options;
   const { parameters } = stageSizes(config, parallel);
-  if (!trained) return { ...nothing, parameters: parameters * elementBytes };
+  // Untrained models need the copy that forward reads, not that of backward.
+  if (!trained) return { ...nothing, parameters: parameters * (elementBytes + roundedBytes / 2) };
   const shares = zero1 ? parallel.dataParallelSize : 1;
   return {
     ...nothing,
-    parameters: parameters * elementBytes,
+    parameters: parameters * (elementBytes + roundedBytes),
     gradients: parameters * elementBytes,
     optimizer: Math.ceil(parameters / shares) * optimizerBytes,
   };
