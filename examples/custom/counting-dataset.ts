@@ -18,6 +18,7 @@ const schema = z.object({
 registerDataset({
   name: 'counting',
   schema,
+  record: (id, { args }) => ({ letters: args.letters, number: Number(id.split('-')[1]) }),
   open({ args: { letters, length, size }, tokenizer }) {
     return Promise.resolve({
       size,

@@ -15,3 +15,4 @@ export { sftSpec } from './experiments/sft.js';
 export type { ExperimentSpec, RoleSpec } from './experiments/spec.js';
 export { registerExperiment, type UserExperiment } from './user-code/experiments.js';
 export { loadUserModule, provideModules } from './user-code/load.js';
+export { registerDataset, type DatasetItems, type DatasetType } from './data/dataset-types.js';

@@ -4,9 +4,10 @@
  */
 import { ConfigError, RealError } from '@realhf/api';
 import { stringify } from 'yaml';
+import { withDatasetType } from './data/dataset-types.js';
 import type { Command, Output, RunContext } from './options/command.js';
 import { commandHelp, topHelp } from './options/help.js';
-import { parseOptions, splitArguments } from './options/parse.js';
+import { parseOptions, peekOption, splitArguments } from './options/parse.js';
 import { didYouMean } from './options/suggest.js';
 import { loadUserModule } from './user-code/load.js';
 
@@ -44,8 +45,13 @@ async function dispatch(
     );
   }
   const chosen = /^[^-=][^=]*$/.test(rest[0] ?? '') ? await found.choose?.(rest[0]!) : undefined;
-  const command = chosen ?? found;
-  const args = splitArguments(chosen ? rest.slice(1) : rest, command.positional, command.flags);
+  const base = chosen ?? found;
+  const args = splitArguments(chosen ? rest.slice(1) : rest, base.positional, base.flags);
+  // Before the options are read: a file of the user's may add some.
+  for (const module of listed(peekOption(base.schema, args, 'user_modules')))
+    await loadUserModule(module);
+  const type = peekOption(base.schema, args, 'dataset.type');
+  const command = typeof type === 'string' ? withDatasetType(base, type) : base;
   if (args.help) {
     env.stdout.write(commandHelp(command, Math.min(env.stdout.columns ?? 120, 160)));
     return;
@@ -55,7 +61,6 @@ async function dispatch(
     env.stdout.write(stringify(config));
     return;
   }
-  for (const module of userModules(config)) await loadUserModule(module);
   const context: RunContext = {
     stdout: env.stdout,
     stderr: env.stderr,
@@ -67,11 +72,8 @@ async function dispatch(
   await command.run(config, context);
 }
 
-/** Of any command that has the option `user_modules`. */
-function userModules(config: unknown): readonly string[] {
-  const { user_modules: modules } = config as { readonly user_modules?: readonly string[] };
-  return modules ?? [];
-}
+const listed = (value: unknown): string[] =>
+  Array.isArray(value) ? value.filter((v) => typeof v === 'string') : [];
 
 function describe(error: unknown, debug: boolean): string {
   if (debug && error instanceof Error) {

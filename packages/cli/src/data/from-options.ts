@@ -10,6 +10,7 @@ import type {
 import { checkBatchSize, evalBatches } from './batches.js';
 import type { ModelLimits } from './limits.js';
 import type { Dataset } from './dataset.js';
+import { openDatasetType, type TypeOptions, type TypeRequest } from './dataset-types.js';
 import { openPromptAnswerDataset } from './prompt-answer.js';
 import { templateOf } from './prompt-text.js';
 import { openPromptDataset, type Prompt } from './prompts.js';
@@ -44,19 +45,28 @@ function common(
   };
 }
 
+/** Options whose dataset type may be left out, where a program gives them. */
+type Untyped<T> = Omit<T, 'type' | 'args'> & Partial<TypeOptions>;
+
+interface Batches extends Partial<TypeOptions> {
+  readonly valid_path: string | null;
+  readonly train_bs_n_seqs: number;
+  readonly valid_bs_n_seqs: number;
+}
+
+/** `keys`: what an item needs; `load` reads records, where no dataset type of a user's makes the items. */
 async function opened<T>(
   load: (path: string) => Promise<Dataset<T>>,
-  options: Pick<
-    PromptAnswerOptions,
-    'train_path' | 'valid_path' | 'train_bs_n_seqs' | 'valid_bs_n_seqs'
-  >,
-  seed: number,
+  { path, keys, ...more }: { path: string; keys: string[] } & Omit<TypeRequest, 'path'>,
+  options: Batches,
 ): Promise<OpenedDataset> {
-  const train = await load(options.train_path);
+  const open = async (from: string) =>
+    (await openDatasetType(options, keys, { path: from, ...more })) ?? (await load(from));
+  const train = await open(path);
   checkBatchSize(train.size, options.train_bs_n_seqs, option);
-  const valid = options.valid_path === null ? undefined : await load(options.valid_path);
+  const valid = options.valid_path === null ? undefined : await open(options.valid_path);
   return {
-    train: train.source(seed),
+    train: train.source(more.seed),
     valid: valid && evalBatches(valid.items(), options.valid_bs_n_seqs),
     notes: [...train.notes, ...(valid?.notes ?? [])],
   };
@@ -64,13 +74,23 @@ async function opened<T>(
 
 /** `limits`: of the model, checked before the run. Throws DataError (file and line) or ConfigError (fewer records than a batch). */
 export function openPromptAnswer(
-  options: PromptAnswerOptions,
+  options: Untyped<PromptAnswerOptions>,
   tokenizer: Tokenizer,
   seed: number,
   limits?: ModelLimits,
 ): Promise<OpenedDataset> {
   const more = { ...common(options, tokenizer), maxSeqlen: options.max_seqlen, limits };
-  return opened((path) => openPromptAnswerDataset({ path, ...more }), options, seed);
+  return opened(
+    (path) => openPromptAnswerDataset({ path, ...more }),
+    {
+      path: options.train_path,
+      keys: ['packed_input_ids', 'prompt_mask'],
+      tokenizer,
+      seed,
+      limits,
+    },
+    options,
+  );
 }
 
 /** `limits`: of the model, checked before the run. Throws DataError (file and line) or ConfigError (fewer records than a batch). */
@@ -87,7 +107,17 @@ export function openRwPairs(
     maxPairsPerPrompt: options.max_pairs_per_prompt,
     limits,
   };
-  return opened((path) => openRwPairDataset({ path, ...more }), options, seed);
+  return opened(
+    (path) => openRwPairDataset({ path, ...more }),
+    {
+      path: options.train_path,
+      keys: ['packed_input_ids', 'prompt_lens'],
+      tokenizer,
+      seed,
+      limits,
+    },
+    options,
+  );
 }
 
 /** The prompts themselves. Throws DataError (file and line). */
@@ -106,20 +136,15 @@ export function promptDataset(
 }
 
 /** `limits`: of the model, checked before the run. Throws DataError (file and line) or ConfigError (fewer prompts than a batch). */
-export async function openPrompts(
+export function openPrompts(
   options: TrainPromptOptions,
   tokenizer: Tokenizer,
   seed: number,
   limits?: ModelLimits,
 ): Promise<OpenedDataset> {
-  const prompts = await promptDataset(options, tokenizer, limits);
-  checkBatchSize(prompts.size, options.train_bs_n_seqs, option);
-  const { valid_path: path, valid_bs_n_seqs: size } = options;
-  const valid =
-    path === null ? undefined : await promptDataset({ ...options, path }, tokenizer, limits);
-  return {
-    train: prompts.source(seed),
-    valid: valid && evalBatches(valid.items(), size),
-    notes: [...prompts.notes, ...(valid?.notes ?? [])],
-  };
+  return opened(
+    (path) => promptDataset({ ...options, path }, tokenizer, limits),
+    { path: options.path, keys: ['packed_prompts'], tokenizer, seed, limits },
+    options,
+  );
 }

@@ -199,6 +199,25 @@ function issueError(
   return new ConfigError(`option '${name}' is ${found}: ${issueText(issue)}`);
 }
 
+/** What one option is given, unchecked, before the schema is settled; undefined: nothing. Throws ConfigError. */
+export function peekOption(
+  schema: z.ZodType,
+  { configFile, assignments }: Pick<Arguments, 'configFile' | 'assignments'>,
+  name: string,
+): unknown {
+  const field = fieldsOf(schema).find((f) => f.name === name);
+  const text = assignments.get(name);
+  if (!field) return undefined;
+  if (text !== undefined) return fromText(field, text);
+  if (configFile === undefined) return undefined;
+  return name
+    .split('.')
+    .reduce<unknown>(
+      (node, key) => (node as Readonly<Record<string, unknown>> | undefined)?.[key],
+      readYaml(configFile) ?? undefined,
+    );
+}
+
 /** Typed, checked options. Throws ConfigError. */
 export function parseOptions<S extends z.ZodType>(
   schema: S,

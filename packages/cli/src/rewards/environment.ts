@@ -6,10 +6,11 @@ import { interfaces, RealError, type MFCDef } from '@realhf/api';
 import { EnvironmentInterface, type Environment, type EnvironmentStep } from '@realhf/model';
 import { z } from 'zod';
 
+import type { TypeOptions } from '../data/dataset-types.js';
 import type { PromptOptions } from '../options/schemas/dataset.js';
 import { userFile } from '../user-code/load.js';
 import { ThreadPool } from '../user-code/thread-pool.js';
-import { recordLookup } from './record-lookup.js';
+import { datasetPlace, recordsOf, type recordLookup } from './record-lookup.js';
 
 const positive = (value: number, what: string) =>
   z.number().int().positive().default(value).describe(what);
@@ -30,7 +31,7 @@ type EnvOptions = z.infer<typeof envSchema>;
 
 interface WithEnv {
   readonly env: EnvOptions;
-  readonly dataset: Pick<PromptOptions, 'path' | 'fields'>;
+  readonly dataset: Pick<PromptOptions, 'path' | 'fields'> & Partial<TypeOptions>;
 }
 
 /** Tokens that an answer has at most. */
@@ -47,7 +48,7 @@ export function withEnvironment(mfcs: readonly MFCDef[], { env, dataset }: WithE
     if (mfc.model.role !== 'actor') return mfc;
     const { type_, args } = mfc.interfaceImpl;
     const environment: z.input<typeof argsSchema> = {
-      ...{ inner: type_, file, env, dataset: { path: dataset.path, fields: dataset.fields } },
+      ...{ inner: type_, file, env, dataset: datasetPlace.parse(dataset) },
     };
     return { ...mfc, interfaceImpl: { type_: 'environment', args: { ...args, environment } } };
   });
@@ -58,7 +59,7 @@ const argsSchema = z.object({
   inner: z.string(),
   file: z.string(),
   env: envSchema,
-  dataset: z.object({ path: z.string(), fields: z.record(z.string(), z.string()) }),
+  dataset: datasetPlace,
 });
 
 /** The factory of `environment`: the arguments of the inner interface and `environment`. */
@@ -68,7 +69,7 @@ export function makeEnvironment({
 }: Readonly<Record<string, unknown>>): EnvironmentInterface {
   const { inner, file, env, dataset } = argsSchema.parse(environment);
   return new EnvironmentInterface(interfaces.get(inner)(args), {
-    environment: fileEnvironment(file, env, recordLookup(dataset.path, dataset.fields)),
+    environment: fileEnvironment(file, env, recordsOf(dataset)),
     maxTurns: env.max_turns,
     maxObservationTokens: env.max_observation_tokens,
   });

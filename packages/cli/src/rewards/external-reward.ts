@@ -7,12 +7,13 @@ import { ExternalRewardInterface, PairedRewardInterface } from '@realhf/model';
 import { z } from 'zod';
 
 import type { RoleSpec } from '../experiments/spec.js';
+import type { TypeOptions } from '../data/dataset-types.js';
 import type { PromptOptions } from '../options/schemas/dataset.js';
 import type { FrozenModelOptions } from '../options/schemas/model.js';
 import { userFile } from '../user-code/load.js';
 import { functionReward } from './function-reward.js';
 import { listOf, usesRewardModel, type RewardOptions } from './options.js';
-import { recordLookup } from './record-lookup.js';
+import { datasetPlace, recordsOf } from './record-lookup.js';
 import { urlReward } from './url-reward.js';
 
 const argsSchema = z.object({
@@ -22,7 +23,7 @@ const argsSchema = z.object({
   weights: z.array(z.number()),
   /** Arguments of `paired_rw`; null: no model. */
   model: z.record(z.string(), z.unknown()).nullable(),
-  dataset: z.object({ path: z.string(), fields: z.record(z.string(), z.string()) }),
+  dataset: datasetPlace,
   timeoutMs: z.number(),
   retries: z.number(),
   threads: z.number(),
@@ -31,7 +32,7 @@ const argsSchema = z.object({
 interface RewardConfig {
   readonly reward: RewardOptions;
   readonly rew: FrozenModelOptions;
-  readonly dataset: Pick<PromptOptions, 'path' | 'fields'>;
+  readonly dataset: Pick<PromptOptions, 'path' | 'fields'> & Partial<TypeOptions>;
 }
 type RoleConfig = Pick<RewardConfig, 'reward' | 'rew'> & {
   readonly actor: FrozenModelOptions;
@@ -54,7 +55,7 @@ export function externalReward(
     urls,
     weights: reward.weights ?? Array<number>(n + (withModel ? 1 : 0)).fill(1),
     model: withModel ? { ...model, enable_save: false } : null,
-    dataset: { path: dataset.path, fields: dataset.fields },
+    dataset: datasetPlace.parse(dataset),
     timeoutMs: reward.timeout_s * 1000,
     retries: reward.retries,
     threads: reward.threads,
@@ -81,7 +82,7 @@ export function makeExternalReward(
       ...files.map((file, i) => functionReward({ file, weight: weights[i]!, ...rest })),
       ...urls.map((url, i) => urlReward({ url, weight: weights[files.length + i]!, ...rest })),
     ],
-    records: recordLookup(dataset.path, dataset.fields),
+    records: recordsOf(dataset),
     ...(model
       ? { trained: { interface: new PairedRewardInterface(model), weight: weights.at(-1)! } }
       : {}),

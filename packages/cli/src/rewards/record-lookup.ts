@@ -4,11 +4,28 @@
  */
 import { DataError } from '@realhf/api';
 import type { RewardBatch } from '@realhf/model';
+import { z } from 'zod';
 
+import { recordOfType } from '../data/dataset-types.js';
 import type { FieldNames } from '../data/records/fields.js';
 import { RecordFile } from '../data/records/record-file.js';
 
 type Records = RewardBatch['records'];
+
+/** The options of a dataset that say where its records are. */
+export const datasetPlace = z.object({
+  path: z.string(),
+  fields: z.record(z.string(), z.string()),
+  type: z.string().nullable().default(null),
+  args: z.record(z.string(), z.unknown()).default({}),
+});
+
+/** Records of a file, or of a user's dataset type. The function throws DataError on an id that neither has. */
+export function recordsOf(dataset: z.output<typeof datasetPlace>): ReturnType<typeof recordLookup> {
+  const { path, fields, type, args } = dataset;
+  if (type === null) return recordLookup(path, fields);
+  return (ids) => Promise.resolve(ids.map((id) => recordOfType(type, id, { path, args })));
+}
 
 /** The function throws DataError on an id that the file does not have. */
 export function recordLookup(

@@ -69,6 +69,25 @@ it('reinforce, an algorithm of a user, raises its reward; on two workers too', a
   expect(two[0]).toBeCloseTo(rewards[0]!, 5);
 });
 
+it('counting-dataset makes the prompts, of two workers too', async () => {
+  const reward = join(cwd, 'number.mts');
+  writeFileSync(reward, `export const reward = ({ records }) => records.map((r) => r.number);`);
+  const words = [
+    ...['grpo', ...policy.slice(0, 3), 'ppo.kl_ctl=0', 'group_size=2', `reward.fn=${reward}`],
+    ...[`user_modules=[${example('counting-dataset.ts')}]`, 'dataset.type=counting'],
+    ...['dataset.args.size=12', 'dataset.args.length=5', 'dataset.path=prompts.jsonl'],
+    ...['dataset.train_bs_n_seqs=12', 'ppo.ppo_n_minibatches=1', 'exp_ctrl.benchmark_steps=1'],
+    ...['ppo.gen.max_new_tokens=4', 'ppo.gen.min_new_tokens=4'],
+  ];
+  await ended(...words, 'experiment_name=counts');
+  await ended(...words, 'experiment_name=counts-two', 'n_gpus_per_node=2');
+  for (const name of ['counts', 'counts-two'])
+    expect(metricsOf(run(name), 'actor_train')[0]).toMatchObject({
+      avg_prompt_len: 5,
+      task_reward: 5.5,
+    });
+});
+
 it('calculator-env talks with the actor, and GRPO learns from what the actor said', async () => {
   const reward = join(cwd, 'turns.mts');
   writeFileSync(

@@ -92,3 +92,21 @@ it('loads user_modules of any command into this program', async () => {
   expect(out).toMatch(/nowhere/);
   expect(interfaces.names()).toContain('of_a_user');
 });
+
+it('knows a dataset type of a user: its options in the help, its checks, its name', async () => {
+  const example = join(import.meta.dirname, '../../../../examples/custom/counting-dataset.ts');
+  const words = ['ppo', `user_modules=[${example}]`];
+  const help = await real(...words, 'dataset.type=counting', '--help');
+  expect(help.out).toMatch(/dataset\.args: options of dataset type counting\n/);
+  expect(help.out).toMatch(/dataset\.args\.letters +string +abcd +what is counted through/);
+  const required = ['experiment_name=x', 'dataset.path=none'];
+  const bad = await real(...words, 'dataset.type=counting', 'dataset.args.lenght=2');
+  expect(bad.out).toMatch(/'dataset\.args\.lenght'.*did you mean 'dataset\.args\.length'/);
+  expect((await real(...words, 'dataset.type=conting')).out).toMatch(
+    /unknown dataset type 'conting'; known: .*counting/,
+  );
+  expect((await real('ppo', '--help')).out).not.toContain('dataset.args');
+  const yaml = file('run.yaml', `user_modules: [${example}]\ndataset:\n  type: counting\n`);
+  const zero = await real('ppo', '--config', yaml, ...required, 'dataset.args.size=0');
+  expect(zero.out).toMatch(/option 'dataset\.args\.size' is 0: expected more than 0/);
+});

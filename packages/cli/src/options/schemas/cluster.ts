@@ -42,6 +42,6 @@ export const clusterShape = {
     .array(z.string())
     .default([])
     .describe(
-      'files (.ts, .mts, .js, .mjs) of yours that register interfaces or model families, loaded by every process of the run',
+      'files (.ts, .mts, .js, .mjs) of yours that register interfaces, datasets or model families, loaded by every process of the run',
     ),
 } as const;

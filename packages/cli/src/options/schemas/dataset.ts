@@ -47,8 +47,21 @@ const records = {
     .describe('what a bad record does: end the run with file and line, or be left out and counted'),
 };
 
+const types = {
+  type: z
+    .string()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe(
+      'dataset type that a file of user_modules registers, with options args.*; null: records',
+    ),
+  args: z.looseObject({}).optional(),
+};
+
 /** sft: `prompt`, `answer`. */
 export const promptAnswerOptions = z.object({
+  ...types,
   train_path: path('records with prompt and answer'),
   valid_path: validPath,
   fields: z
@@ -67,6 +80,7 @@ export type PromptAnswerOptions = z.infer<typeof promptAnswerOptions>;
 
 /** rw: `prompt`, `pos_answers`, `neg_answers`. */
 export const rwPairOptions = z.object({
+  ...types,
   train_path: path('records with prompt, pos_answers and neg_answers'),
   valid_path: validPath,
   fields: z
@@ -108,6 +122,7 @@ export type PromptOptions = z.infer<typeof promptOptions>;
 
 /** Commands that generate in training: `prompt`, and held-out prompts to evaluate on. */
 export const trainPromptOptions = promptOptions.extend({
+  ...types,
   valid_path: validPath.describe('prompts to evaluate on; null: no evaluation'),
   valid_bs_n_seqs: batchSizes.valid_bs_n_seqs.describe('prompts per evaluation batch'),
   valid_greedy: z
