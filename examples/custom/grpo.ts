@@ -9,7 +9,7 @@ import type { Loss } from '@realhf/api';
 import { answer, mean, openEngine, rewards, withAdvantages } from './letters.js';
 
 const group = 4;
-const steps = 16;
+const steps = 12;
 const clip = 0.2;
 
 /** −min(r·A, clip(r)·A), a mean over sampled tokens; r is the ratio of a token's probability now and when it was drawn. */
@@ -49,7 +49,7 @@ function judged(all: readonly number[]): number[] {
   });
 }
 
-const engine = await openEngine(2 * steps);
+const engine = await openEngine(2 * steps, 1e-2);
 for (let step = 0; step < steps; step++) {
   const answers = await answer(engine, { times: group, greedy: false, seed: step });
   const scores = rewards(answers);

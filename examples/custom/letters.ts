@@ -8,7 +8,7 @@ const vocabSize = 16;
 export const prompts = 8;
 
 /** A model with an optimizer, on the best adapter that there is. */
-export async function openEngine(steps: number): Promise<AdamEngine> {
+export async function openEngine(steps: number, lr: number): Promise<AdamEngine> {
   const gpu = await openGpu();
   const ops = new WebGpuOps({ device: gpu.device, adapter: gpu.adapterName, isCpu: gpu.isCpu });
   const config = modelConfigSchema.parse({
@@ -18,7 +18,7 @@ export async function openEngine(steps: number): Promise<AdamEngine> {
   });
   const model = new ReaLModel({ ops, config });
   model.init(1);
-  const optimizer = optimizerSchema.parse({ lr: 5e-3, weight_decay: 0 });
+  const optimizer = optimizerSchema.parse({ lr, weight_decay: 0 });
   return new AdamEngine(model, { optimizer, totalSteps: steps });
 }
 

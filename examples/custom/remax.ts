@@ -32,7 +32,7 @@ const reinforceLoss: Loss = {
   },
 };
 
-const engine = await openEngine(steps);
+const engine = await openEngine(steps, 2e-2);
 for (let step = 0; step < steps; step++) {
   const sampled = await answer(engine, { times, greedy: false, seed: step });
   const baselines = rewards(await answer(engine, { times: 1, greedy: true, seed: step }));

@@ -89,6 +89,15 @@ test('SFT in a loop of its own, and generation from a checkpoint', async () => {
   await runBlocks('model', 'backends');
 });
 
+test('GRPO and ReMax as a user writes them: rewards rise', async () => {
+  for (const name of ['grpo', 'remax']) {
+    const output = await outside.run('node', `examples/custom/${name}.js`);
+    const rewards = [...output.matchAll(/reward ([\d.]+)$/gm)].map((m) => Number(m[1]));
+    const mean = (part: readonly number[]) => part.reduce((a, b) => a + b, 0) / part.length;
+    expect(mean(rewards.slice(-4)), name).toBeGreaterThan(2 * mean(rewards.slice(0, 4)));
+  }
+});
+
 test.skipIf(!existsSync(chromiumPath))(
   'SFT in a page that Vite bundled, in Chromium: the losses of Node (needs Chromium)',
   async () => {
