@@ -57,7 +57,7 @@ beforeAll(async () => {
 afterAll(() => {
   registry?.close();
   rmSync(temporary, { recursive: true, force: true });
-});
+}, 120_000);
 
 test('packing alone: api and zod come along, nothing else', async () => {
   await outside.install('@realhf/packing');
