@@ -1,8 +1,9 @@
 /**
  * `npm run bench:gpu`: the tables of docs/performance.md for the GPU of this machine, as Markdown, with floors met or missed.
  * What PyTorch does on the same card stands beside them: of `--peer FILE`, else of peer.py, which runs first where python3 has
- * torch and transformers (`--no-peer` leaves it out). `--parts products,decode,attention,memory,models,ppo` picks tables,
- * `--models f16,f32` the precisions of whole models, `--shape tiny` another than 1b; `--loss-curve DIR` does that alone.
+ * torch and transformers (`--no-peer` leaves it out). `--parts products,decode,attention,memory,models,gpt2,ppo` picks tables,
+ * `--models f16,f32` the precisions of whole models, `--shape tiny` another than 1b; `--loss-curve DIR` does that alone,
+ * `--trace FILE` keeps the PPO iteration for ui.perfetto.dev.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -19,7 +20,10 @@ import { lossCurve } from './loss-curve.js';
 import { memoryRows } from './memory.js';
 import { benchPpo, ppoRows } from './ppo.js';
 import { digits, ratio, table, verdict, type Peer } from './table.js';
+import { ppoTrace } from './trace.js';
 
+/** Tokens per second. */
+const gpt2Floor = 27000;
 /** Of the peer's speed. */
 const modelFloors: Readonly<Record<string, number>> = { generate: 1, inference: 0.7, train: 0.7 };
 
@@ -30,9 +34,10 @@ export async function main(root: string, args: readonly string[]): Promise<numbe
       peer: { type: 'string' },
       'no-peer': { type: 'boolean', default: false },
       out: { type: 'string' },
-      parts: { type: 'string', default: 'products,decode,attention,memory,models,ppo' },
+      parts: { type: 'string', default: 'products,decode,attention,memory,models,gpt2,ppo' },
       models: { type: 'string', default: 'f16' },
       shape: { type: 'string', default: '1b' },
+      trace: { type: 'string' },
       'loss-curve': { type: 'string' },
       steps: { type: 'string', default: '500' },
     },
@@ -53,7 +58,8 @@ export async function main(root: string, args: readonly string[]): Promise<numbe
   if (parts.has('models'))
     for (const precision of values.models.split(',').filter((x) => x !== '-'))
       text.push(await modelTable(precision, values.shape, peer));
-  if (parts.has('ppo')) text.push(await ppoTable(values.shape, peer));
+  if (parts.has('gpt2')) text.push(await gpt2Table(peer));
+  if (parts.has('ppo')) text.push(await ppoTable(values.shape, peer, values.trace));
   const all = text.join('\n\n');
   console.log(all);
   if (values.out !== undefined) writeFileSync(values.out, `${all}\n`);
@@ -158,7 +164,25 @@ async function modelTable(precision: string, shape: string, peer: Peer): Promise
   );
 }
 
-async function ppoTable(shape: string, peer: Peer): Promise<string> {
+/** Train steps of GPT-2 Medium. */
+async function gpt2Table(peer: Peer): Promise<string> {
+  const rows: string[][] = [];
+  for (const sequences of [1, 16]) {
+    const args = ['--shape', 'gpt2-medium', '--precision', 'f16', '--skip', 'generate,inference'];
+    // A quarter of the batch is trained.
+    const [timing] = await benchModel([...args, '--batch', `${4 * sequences}`]);
+    const rate = timing!.tokensPerSecond;
+    const beside = peer.model?.[`gpt2-medium train ${sequences}`];
+    const met = verdict(rate, gpt2Floor, 1);
+    rows.push([`${sequences} × 512`, rate.toFixed(0), digits(beside, 0), ratio(rate, beside), met]);
+  }
+  return table(
+    ['GPT-2 Medium, train', 'tokens/s', 'PyTorch bf16', 'ratio', `floor: ${gpt2Floor}`],
+    rows,
+  );
+}
+
+async function ppoTable(shape: string, peer: Peer, trace: string | undefined): Promise<string> {
   const gpu = await openGpu();
   const ops = new WebGpuOps({
     device: gpu.device,
@@ -181,6 +205,7 @@ async function ppoTable(shape: string, peer: Peer): Promise<string> {
   const parts = await benchPpo(ops, options);
   const rows = ppoRows(parts, options, ops.memory().peak, peer);
   ops.destroy();
+  if (trace !== undefined) writeFileSync(trace, `${JSON.stringify(ppoTrace(parts))}\n`);
   return table(
     ['PPO iteration, four models', 's', 'GPU idle', 'PyTorch bf16, s', 'ratio', 'floor: 0.7'],
     rows,

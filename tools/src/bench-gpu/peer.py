@@ -41,7 +41,10 @@ import transformers
 res['transformers']=transformers.__version__; res['model']={}
 cfg=LlamaConfig(vocab_size=32000,hidden_size=2048,intermediate_size=5632,num_hidden_layers=22,num_attention_heads=32,num_key_value_heads=4,max_position_embeddings=2048,tie_word_embeddings=False,bos_token_id=1,eos_token_id=2)
 cfg._attn_implementation='sdpa'
-m=AutoModelForCausalLM.from_config(cfg,dtype=torch.bfloat16).to(dev); m.eval()
+def made(c):
+    with torch.device(dev): return AutoModelForCausalLM.from_config(c,dtype=torch.bfloat16)
+def tell(): print(json.dumps(res['model']),flush=True)
+m=made(cfg); m.eval()
 ids=torch.randint(3,32000,(64,256),device=dev); full=torch.randint(3,32000,(8,512),device=dev)
 def wall(f,reps):
     f(); torch.cuda.synchronize(); t=time.perf_counter()
@@ -50,7 +53,7 @@ def wall(f,reps):
 with torch.no_grad():
     def inf():
         for _ in range(8): m(full,use_cache=False)
-    res['model']['inference']=64*512/wall(inf,2)
+    res['model']['inference']=64*512/wall(inf,2); tell()
     if '--generate' in sys.argv:
         res['model']['generate']=64*256/wall(lambda: m.generate(ids,attention_mask=torch.ones_like(ids),do_sample=True,temperature=1.0,top_p=1.0,top_k=0,min_new_tokens=256,max_new_tokens=256,pad_token_id=0),1)
 m.train(); opt=torch.optim.AdamW(m.parameters(),lr=1e-5,fused=True)
@@ -58,14 +61,14 @@ def step():
     for _ in range(2):
         out=m(full,labels=full,use_cache=False); (out.loss/2).backward()
     torch.nn.utils.clip_grad_norm_(m.parameters(),1.0); opt.step(); opt.zero_grad(set_to_none=True)
-res['model']['train']=2*8*512/wall(step,4)
-m.gradient_checkpointing_enable(); res['model']['train, checkpointing']=2*8*512/wall(step,3)
+res['model']['train']=2*8*512/wall(step,4); tell()
+m.gradient_checkpointing_enable(); res['model']['train, checkpointing']=2*8*512/wall(step,3); tell()
 del m,opt; torch.cuda.empty_cache()
 from transformers import GPT2Config
-g=AutoModelForCausalLM.from_config(GPT2Config(n_embd=1024,n_layer=24,n_head=16,resid_pdrop=0,embd_pdrop=0,attn_pdrop=0),dtype=torch.bfloat16).to(dev); g.train(); go=torch.optim.AdamW(g.parameters(),lr=1e-5,fused=True)
+g=made(GPT2Config(n_embd=1024,n_layer=24,n_head=16,resid_pdrop=0,embd_pdrop=0,attn_pdrop=0)); g.train(); go=torch.optim.AdamW(g.parameters(),lr=1e-5,fused=True)
 for b in (1,16):
     t=torch.randint(3,50000,(b,512),device=dev)
     def gstep():
         g(t,labels=t,use_cache=False).loss.backward(); torch.nn.utils.clip_grad_norm_(g.parameters(),1.0); go.step(); go.zero_grad(set_to_none=True)
     res['model'][f'gpt2-medium train {b}']=b*512/wall(gstep,10)
-json.dump(res,open(sys.argv[1],'w'),indent=1); print(json.dumps(res['model']))
+json.dump(res,open(sys.argv[1],'w'),indent=1); tell()

@@ -8,7 +8,7 @@ import { PairedRewardInterface, PpoActorInterface, PpoCriticInterface } from '@r
 
 import { madeUpModel, shapes } from '../bench-model/shapes.js';
 import { digits, ratio, verdict, type Peer } from './table.js';
-import { GpuTimeline, idleShare } from './timeline.js';
+import { GpuTimeline, idleShare, joined, type Span } from './timeline.js';
 
 /** What is measured. */
 export interface PpoBenchOptions {
@@ -30,6 +30,8 @@ export interface PpoPart {
   readonly seconds: number;
   /** Share of the time in which the GPU did nothing. */
   readonly idle: number;
+  /** When it worked, nanoseconds from its first pass on. */
+  readonly busy: readonly Span[];
 }
 
 /** Runs the iterations and prints a line for each MFC of each; the parts of the last. */
@@ -89,8 +91,10 @@ export async function benchPpo(ops: WebGpuOps, o: PpoBenchOptions): Promise<PpoP
       const out = await body();
       await ops.sync();
       const seconds = (performance.now() - began) / 1000;
-      const idle = idleShare(await timeline.stop(), seconds);
-      parts.push({ name, begin: (began - start) / 1000, seconds, idle });
+      const spans = await timeline.stop();
+      const idle = idleShare(spans, seconds);
+      const busy = joined(spans, 2e5);
+      parts.push({ name, begin: (began - start) / 1000, seconds, idle, busy });
       console.log(
         `  ${name.padEnd(18)} ${seconds.toFixed(3)} s  ${gib()} GiB held  GPU idle ${(100 * idle).toFixed(1)} %`,
       );

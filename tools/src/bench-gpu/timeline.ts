@@ -81,3 +81,16 @@ export function idleShare(spans: readonly Span[], seconds: number): number {
   }
   return 1 - busy / 1e9 / seconds;
 }
+
+/** In order, from the first one's begin on, those that overlap or are less than `gap` nanoseconds apart made one. */
+export function joined(spans: readonly Span[], gap: number): Span[] {
+  const sorted = [...spans].sort((a, b) => a.begin - b.begin);
+  const zero = sorted[0]?.begin ?? 0;
+  const out: { begin: number; end: number }[] = [];
+  for (const { begin, end } of sorted) {
+    const last = out.at(-1);
+    if (last && begin - zero <= last.end + gap) last.end = Math.max(last.end, end - zero);
+    else out.push({ begin: begin - zero, end: end - zero });
+  }
+  return out;
+}
