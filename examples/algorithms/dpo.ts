@@ -5,6 +5,6 @@ import { pairs, reference, report, supervised } from './task.js';
 const run = await real('dpo', [
   ...supervised('actor', pairs),
   ...reference,
-  'exp_ctrl.total_train_epochs=10',
+  'exp_ctrl.total_train_epochs=20',
 ]);
 report('dpo', 'acc', statsOf(run, 'actor_train', 'acc'));

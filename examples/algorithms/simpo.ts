@@ -2,5 +2,5 @@
 import { real, statsOf } from '../toy.js';
 import { pairs, report, supervised } from './task.js';
 
-const run = await real('simpo', [...supervised('actor', pairs), 'exp_ctrl.total_train_epochs=10']);
+const run = await real('simpo', [...supervised('actor', pairs), 'exp_ctrl.total_train_epochs=20']);
 report('simpo', 'acc', statsOf(run, 'actor_train', 'acc'));

@@ -24,6 +24,11 @@ describe.each(algorithmNames)('%s', (name) => {
     const drawn = /```mermaid\n([^]*?)\n```/.exec(page(name))?.[1];
     expect(drawn, `real graph ${name} --format mermaid`).toBe(mermaid.trimEnd());
   });
+  it('has an example of under 120 lines', () => {
+    const file = new URL(`../../examples/algorithms/${name}.ts`, dir);
+    expect(readFileSync(file, 'utf8').split('\n').length).toBeLessThan(120);
+    expect(page(name)).toContain(`npm run example algorithms/${name}\n`);
+  });
   it('has command lines that parse', () => {
     const command = commands.find((c) => c.name === name)!;
     const lines = [...page(name).matchAll(new RegExp(`^real ${name} ((?:.*\\\\\\n)*.*)$`, 'gm'))];
