@@ -104,8 +104,8 @@ export async function loadModel(
 }
 
 /** The adapter of a role, by its options. Throws CheckpointError or ConfigError if it does not fit the model. */
-async function adapterOf(
-  { role, options }: RoleOptions,
+export async function adapterOf(
+  { role, options }: Pick<RoleOptions, 'role' | 'options'>,
   config: ModelConfig,
 ): Promise<AdapterSource> {
   const { lora } = options;

@@ -1,5 +1,5 @@
 /** A plan from options: where calls run, what ranks hold, what moves between replicas. Starts nothing, opens no device. */
-import { ConfigError, modelKey, type ModelConfig } from '@realhf/api';
+import { ConfigError, modelKey, type ModelConfig, type ParamSpec } from '@realhf/api';
 import { planRealloc } from '@realhf/comm';
 import {
   heuristicAllocations,
@@ -17,9 +17,16 @@ import {
   type RankMemory,
   type ResolvedPlan,
 } from '@realhf/dataflow';
-import { checkTensorParallel, replicaMaps, stageLayers, unsharedParams } from '@realhf/model';
+import {
+  checkTensorParallel,
+  loraSpecs,
+  replicaMaps,
+  stageLayers,
+  unsharedParams,
+} from '@realhf/model';
 
-import { roleConfig } from '../experiments/load-model.js';
+import { adapterOf, roleConfig } from '../experiments/load-model.js';
+import { hasLora } from '../options/schemas/lora.js';
 import { toParallelism } from '../options/schemas/mfc.js';
 import { plannedAlgorithm, type PlannedAlgorithm } from './algorithm.js';
 import type { AlgorithmName, PlanOptions } from './options.js';
@@ -53,12 +60,18 @@ const elementBytes = 4;
 export async function makePlan(name: AlgorithmName, options: PlanOptions): Promise<Plan> {
   const algorithm = plannedAlgorithm(name, options);
   const configs = await roleConfigs(algorithm, options);
+  const adapters = await roleAdapters(algorithm, options, configs);
   const cluster = makeCluster({
     nNodes: options.n_nodes,
     nGpusPerNode: options.n_gpus_per_node,
   });
+  const sizes = Object.entries(adapters).map(([role, specs]) => [
+    role,
+    specs.reduce((n, { size }) => n + size, 0),
+  ]);
   const memoryOptions: MemoryOptions = {
     configs,
+    adapters: Object.fromEntries(sizes) as Record<string, number>,
     workload: algorithm.workload,
     minibatches: algorithm.minibatches,
     elementBytes,
@@ -88,7 +101,9 @@ export async function makePlan(name: AlgorithmName, options: PlanOptions): Promi
     allocations,
     algorithm,
     memory,
-    moves: plannedMoves(resolved, configs, (rank) => Math.floor(rank / cluster.gpusPerNode)),
+    moves: plannedMoves(resolved, configs, adapters, (rank) =>
+      Math.floor(rank / cluster.gpusPerNode),
+    ),
   };
 }
 
@@ -110,6 +125,26 @@ async function roleConfigs(
       preset === null ? await roleConfig(model, key, isCritic) : presetConfig(preset, isCritic);
   }
   return configs;
+}
+
+type Adapters = Readonly<Record<string, readonly ParamSpec[]>>;
+
+/** Parameters of the adapters that are trained, by role. */
+async function roleAdapters(
+  { roleKeys }: PlannedAlgorithm,
+  { models }: PlanOptions,
+  configs: Readonly<Record<string, ModelConfig>>,
+): Promise<Adapters> {
+  const found: Record<string, readonly ParamSpec[]> = {};
+  for (const [role, key] of Object.entries(roleKeys)) {
+    const options = models[key]!;
+    const config = configs[role]!;
+    const { lora } = options;
+    if (!hasLora(lora)) continue;
+    const adapter = await adapterOf({ role: key, options: { ...options, lora } }, config);
+    found[role] = loraSpecs(config, adapter.lora);
+  }
+  return found;
 }
 
 function allocate(
@@ -145,6 +180,7 @@ function allocate(
 function plannedMoves(
   { mfcs, placements }: ResolvedPlan,
   configs: Readonly<Record<string, ModelConfig>>,
+  adapters: Adapters,
   nodeOf: (rank: number) => number,
 ): PlannedMove[] {
   return mfcs.flatMap((mfc) =>
@@ -152,7 +188,7 @@ function plannedMoves(
       ((phase === 'before' ? mfc.preHooks : mfc.postHooks) ?? []).flatMap((hook) => {
         const plan = planHook(hook, mfc, placements);
         return plan.kind === 'move'
-          ? [{ mfc: mfc.name, phase, ...bytesOf(plan, placements, configs, nodeOf) }]
+          ? [{ mfc: mfc.name, phase, ...bytesOf(plan, placements, configs, adapters, nodeOf) }]
           : [];
       }),
     ),
@@ -163,6 +199,7 @@ function bytesOf(
   { source, target }: HookPlan,
   placements: readonly Placement[],
   configs: Readonly<Record<string, ModelConfig>>,
+  adapters: Adapters,
   nodeOf: (rank: number) => number,
 ) {
   const of = (model: HookPlan['source']) =>
@@ -171,10 +208,17 @@ function bytesOf(
   const [from, to] = [configs[source.role]!, configs[target.role]!];
   // As few segments as can be: only sizes matter here.
   const segment = 2 ** 34;
+  // Every replica has the weights: an adapter alone is moved.
+  const specs = adapters[source.role];
   const plan = planRealloc(
-    replicaMaps(from, a.parallel, segment),
-    replicaMaps(to, b.parallel, segment),
-    { sourceRanks: a.ranks, targetRanks: b.ranks, nodeOf, skip: unsharedParams(from, to) },
+    replicaMaps(from, a.parallel, segment, specs),
+    replicaMaps(to, b.parallel, segment, specs),
+    {
+      sourceRanks: a.ranks,
+      targetRanks: b.ranks,
+      nodeOf,
+      skip: specs ? [] : unsharedParams(from, to),
+    },
   );
   return {
     source: modelKey(source),

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { dpoSchema } from '../options/schemas/dpo.js';
 import { genSchema } from '../options/schemas/gen.js';
 import { grpoSchema } from '../options/schemas/grpo.js';
+import { loraSchema } from '../options/schemas/lora.js';
 import { mfcSchema } from '../options/schemas/mfc.js';
 import { frozenModelSchema } from '../options/schemas/model.js';
 import { ppoEmaSchema } from '../options/schemas/ppo-ema.js';
@@ -116,6 +117,7 @@ function withoutRequired(schema: z.ZodObject): z.ZodType {
 const modelView = frozenModelSchema.extend({
   preset: planShape.preset,
   gradient_checkpointing: z.boolean().default(true),
+  lora: loraSchema.optional(),
 });
 export type PlannedModel = z.infer<typeof modelView>;
 

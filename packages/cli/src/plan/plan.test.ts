@@ -119,6 +119,17 @@ describe('real plan', () => {
     expect(optimizer).toBe(parameters);
   });
 
+  it('of a model with an adapter trains and moves the adapter alone', async () => {
+    const words = 'ppo preset=gpt2 n_gpus_per_node=4 allocation_mode=d4m1p1 actor.lora.rank=8';
+    const { ranks } = await json(...words.split(' '));
+    // Rank 8 on q, k, v and o of 12 layers of width 768.
+    const adapter = 12 * 4 * 8 * 2 * 768;
+    const critic = paramCount(presetConfig('gpt2', true));
+    const { gradients, optimizer } = ranks[0]!.resident;
+    expect(gradients).toBe(4 * (adapter + critic));
+    expect(optimizer).toBe(8 * (adapter / 4 + Math.ceil(critic / 4)));
+  });
+
   it.each(['dpo', 'rw', 'gen', 'grpo', 'remax', 'raft'])(
     '%s on every small cluster',
     async (name) => {

@@ -208,7 +208,7 @@ function cost(
   if (!config) return [0, 0];
   const trains = m.interfaceType === 'train_step';
   const bytes =
-    totalMemory(residentMemory(config, p, trains, options)) +
+    totalMemory(residentMemory(config, p, trains, options, options.adapters?.[m.model.role])) +
     totalMemory(callMemory(m, config, p, options));
   const room = (options.capacity ?? 80 * 2 ** 30) / 2;
   const price = Math.log2(p.tensorParallelSize) + 2 * Math.log2(p.pipelineParallelSize);

@@ -28,6 +28,8 @@ export interface MemoryOptions {
   readonly zero1?: boolean;
   /** Parts that a train_step cuts its batch into one after another, by MFC. Default 1. */
   readonly minibatches?: Readonly<Record<string, number>>;
+  /** Parameters of an adapter, by role: they alone are trained, and moved. */
+  readonly adapters?: Readonly<Record<string, number>>;
   /** Roles trained without recomputing activations. */
   readonly keepActivations?: readonly string[];
 }
@@ -63,23 +65,28 @@ const add = (a: MemoryUse, b: MemoryUse): MemoryUse => ({
 /** Rows of logits are made in pieces of about so many elements. */
 const logitElements = 2 ** 24;
 
-/** What stays on a rank of a model between calls. */
+/** What stays on a rank of a model between calls; `adapter`: parameters of the one that is trained instead of the model. */
 export function residentMemory(
   config: ModelConfig,
   parallel: Parallelism,
   trained: boolean,
   options: Pick<MemoryOptions, 'elementBytes' | 'optimizerBytes' | 'roundedBytes' | 'zero1'>,
+  adapter?: number,
 ): MemoryUse {
   const { elementBytes = 4, optimizerBytes = 8, roundedBytes = 0, zero1 = false } = options;
   const { parameters } = stageSizes(config, parallel);
   // Untrained models need the copy that forward reads, not that of backward.
   if (!trained) return { ...nothing, parameters: parameters * (elementBytes + roundedBytes / 2) };
   const shares = zero1 ? parallel.dataParallelSize : 1;
+  const { tensorParallelSize: tp, pipelineParallelSize: pp } = parallel;
+  // About: the outer side of an adapter is cut with its weight, the inner one is whole.
+  const own = adapter === undefined ? 0 : Math.ceil(adapter / (tp * pp));
+  const learned = adapter === undefined ? parameters : own;
   return {
     ...nothing,
-    parameters: parameters * (elementBytes + roundedBytes),
-    gradients: parameters * elementBytes,
-    optimizer: Math.ceil(parameters / shares) * optimizerBytes,
+    parameters: parameters * (elementBytes + roundedBytes) + own * elementBytes,
+    gradients: learned * elementBytes,
+    optimizer: Math.ceil(learned / shares) * optimizerBytes,
   };
 }
 
@@ -156,6 +163,7 @@ export function planMemory(
           p.parallel,
           trained.has(modelKey(p.model)),
           options,
+          options.adapters?.[p.model.role],
         );
       const stays = (p: Placement) => p.holdsParameters && !offloaded(p);
       const resident = here.filter(stays).map(held).reduce(add, nothing);
