@@ -142,14 +142,14 @@ test('the command: help, doctor, a tiny SFT, an algorithm of its own', async () 
 test('examples and the code of READMEs type-check against what was installed', async () => {
   // A package without types; a user would write the same line.
   outside.write('untyped.d.ts', "declare module 'vader-sentiment';\n");
+  await outside.install('@types/node@20', '@webgpu/types');
   outside.write(
     'tsconfig.json',
     JSON.stringify({
       compilerOptions: {
-        ...{ target: 'ES2023', lib: ['ES2023'], module: 'NodeNext', strict: true, noEmit: true },
-        ...{ noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true },
-        ...{ skipLibCheck: true, types: ['node'] },
-        typeRoots: [join(root, 'node_modules/@types')],
+        ...{ target: 'ES2023', lib: ['ES2023', 'DOM'], module: 'NodeNext', noEmit: true },
+        ...{ strict: true, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true },
+        ...{ types: ['node', '@webgpu/types'] },
       },
       include: ['examples/**/*.ts', 'readme/*.ts', 'untyped.d.ts'],
     }),
