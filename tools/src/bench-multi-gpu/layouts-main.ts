@@ -102,7 +102,10 @@ await runRank(async (rank) => {
   let one: Outcome | undefined;
   if (rank.rank === 0) one = await measure(rank, placeOf(0, layoutOf('d1m1p1')), 1);
   await world.barrier();
-  const layouts = [`d${rank.size}m1p1`, `d1m${rank.size}p1`, `d1m1p${rank.size}`];
+  const layouts = [
+    ...[`d${rank.size}m1p1`, `d1m${rank.size}p1`, `d1m1p${rank.size}`],
+    ...(rank.size === 4 ? ['d2m2p1', 'd2m1p2', 'd1m2p2'] : []),
+  ];
   say(
     'layout | loss 1 | loss 2 | norm 1 | rel. diff loss, norm | tokens equal | train s | gen s | peak GiB',
   );
