@@ -12,9 +12,8 @@ onAdapters((r) => {
   };
   const down = async (t: ReturnType<typeof up>) => new Float32Array(await r().read(t));
 
-  test('add and scale, out of place and in place', async () => {
+  test.each([1003, 1004])('add and scale %i, out of place and in place', async (n) => {
     const rand = random(1);
-    const n = 1003;
     const [a, b] = [normal(n, rand), normal(n, rand)];
     const [ta, tb, to] = [up(a), up(b), up(new Float32Array(n))];
     add(r(), ta, tb, to);
@@ -42,6 +41,20 @@ onAdapters((r) => {
     copy(r(), src, dst, 100, 50, 120);
     const got = await down(dst);
     expect([got[119], got[120], got[219], got[220]]).toEqual([7, 50, 149, 7]);
+  });
+
+  test.each([
+    [5000, 4, 8],
+    [4096, 0, 0],
+    [20, 12, 4],
+  ])('copy of %i from %i to %i, four at a time', async (count, from, to) => {
+    const src = up(Float32Array.from({ length: 6000 }, (_, i) => i + 1));
+    const dst = up(new Float32Array(6000));
+    copy(r(), src, dst, count, from, to);
+    const want = Array.from({ length: 6000 }, (_, i) =>
+      i >= to && i < to + count ? i - to + from + 1 : 0,
+    );
+    expect([...(await down(dst))]).toEqual(want);
   });
 
   test('a write after recorded work is seen only by later work', async () => {

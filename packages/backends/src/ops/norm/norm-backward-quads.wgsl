@@ -1,4 +1,4 @@
-// Norm backward for rows of 4·params.quads columns: a workgroup does params.block rows, two at a time, and keeps, by
+// Norm backward for rows of 4·params.quads columns: a workgroup does params.block rows, ROWS (1 or 2) at a time, and keeps, by
 // column, their part of the weights' (and biases') gradients, so that x and dOut are read once. With x̂ = (x − mean)/σ and
 // g = dOut·w: dx = (g − [layer] mean(g) − x̂·mean(g·x̂))/σ. partial = [2, blocks, dim] as norm-weights.wgsl leaves it.
 // Follows row-total.wgsl. A row's dx does not depend on its neighbours.
@@ -8,8 +8,6 @@
 @group(0) @binding(3) var<storage, read> x: array<vec4f>;
 @group(0) @binding(4) var<storage, read> weight: array<vec4f>;
 @group(0) @binding(5) var<storage, read> d_out: array<vec4f>;
-
-const ROWS = 2u;
 
 var<private> hat: array<vec4f, ROWS * PER>;
 var<private> g: array<vec4f, ROWS * PER>;
@@ -79,11 +77,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   let end = min(params.rows, (block + 1u) * params.block);
   for (var row = block * params.block; row < end; row += ROWS) {
-    let more = row + 1u < end;
+    let more = ROWS > 1u && row + 1u < end;
     load(row, 0u, lane, true);
-    load(row + 1u, PER, lane, more);
+    if (ROWS > 1u) { load(row + 1u, PER, lane, more); }
     let first = sums_of(row, 0u, lane, true);
-    let second = sums_of(row + 1u, PER, lane, more);
+    var second = vec2f();
+    if (ROWS > 1u) { second = sums_of(row + 1u, PER, lane, more); }
     let all = total_each(lane, vec4f(first, second));
     store(row, 0u, lane, true, all.xy);
     store(row + 1u, PER, lane, more, all.zw);

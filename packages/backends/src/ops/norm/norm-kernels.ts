@@ -19,8 +19,8 @@ export type NormVariant = 'rows' | 'workgroup';
 
 const kinds: Readonly<Record<NormArgs['kind'], number>> = { layer: 0, rms: 1, gemma: 2 };
 const kindNames = ['layer', 'rms', 'gemma'] as const;
-/** Lanes of a row forward: with them the order of its sums is fixed. */
-const lanesOf = (dim: number) => (dim <= 2048 ? 128 : dim <= 4096 ? 256 : 512);
+/** Lanes of a row forward, 256 being what every device has: with them the order of its sums is fixed. */
+const lanesOf = (dim: number) => (dim <= 2048 ? 128 : 256);
 
 export const rowConstants = (variant: NormVariant, kind: NormArgs['kind'], dim: number) => ({
   WG: variant === 'rows' ? 8 : lanesOf(dim),
@@ -31,9 +31,12 @@ export const quadConstants = (kind: NormArgs['kind'], dim: number) => {
   const WG = lanesOf(dim);
   return { WG, KIND: kinds[kind], PER: Math.ceil(dim / 4 / WG) };
 };
-export const backwardQuadConstants = (kind: NormArgs['kind'], dim: number) => {
-  const WG = Math.min(512, Math.max(32, 2 ** Math.ceil(Math.log2(dim / 4))));
-  return { WG, KIND: kinds[kind], PER: Math.ceil(dim / 4 / WG) };
+/** `most`: invocations that the device allows in a workgroup. */
+export const backwardQuadConstants = (kind: NormArgs['kind'], dim: number, most: number) => {
+  const WG = Math.min(512, most, Math.max(32, 2 ** Math.ceil(Math.log2(dim / 4))));
+  const PER = Math.ceil(dim / 4 / WG);
+  // Two rows hide each other's barriers; of long ones they take too many registers.
+  return { WG, KIND: kinds[kind], PER, ROWS: PER === 1 ? 2 : 1 };
 };
 /** Longer rows would not stay in registers. */
 export const mostQuadColumns = 16384;
@@ -117,7 +120,9 @@ export const quadKernels = {
       with_bias: 'u32',
     },
     access: ['read_write', 'read_write', 'read', 'read', 'read', 'read'],
-    variants: kindNames.map((k) => backwardQuadConstants(k, 2048)),
+    variants: kindNames.flatMap((k) =>
+      [2048, 4096].map((dim) => backwardQuadConstants(k, dim, 256)),
+    ),
   }),
 };
 

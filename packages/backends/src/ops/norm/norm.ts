@@ -105,7 +105,7 @@ function backwardByQuads(r: Recorder, args: NormBackwardArgs, rows: number, dim:
   const partial = r.alloc([dBias ? 2 : 1, blocks, dim]);
   r.run(
     quadKernels.backward,
-    backwardQuadConstants(kind, dim),
+    backwardQuadConstants(kind, dim, r.device.limits.maxComputeInvocationsPerWorkgroup),
     [dx, partial, stats, x, weight, dOut],
     {
       rows,
