@@ -1,4 +1,5 @@
 /** Tensors of WebGpuOps through the NCCL communicator: what is recorded is done before, and read right after. */
+import type { Tensor } from '@realhf/api';
 import { WebGpuOps } from '@realhf/backends';
 import { openGpu, testAdapters } from '@realhf/backends/node';
 import { memoryNameResolve } from '@realhf/comm';
@@ -10,6 +11,7 @@ import {
 } from '@realhf/comm-nccl';
 import { afterEach, expect, test, vi } from 'vitest';
 
+import { deviceTensor } from '../../../backends/src/webgpu/device-tensor.js';
 import { buildDoubles, canRun } from '../../../comm/nccl/src/testing/doubles.js';
 
 const hasLavapipe = (await testAdapters()).includes('system-software') && canRun();
@@ -40,7 +42,12 @@ test.runIf(hasLavapipe)('tensors and views in the pool, on shared memory', async
   const part = ops.view(whole, 128, [100]);
   const x = ops.empty([100]);
   ops.fill(x, 3);
+  const version = (t: Tensor) => deviceTensor(t).buffer.version;
+  const [read, written] = [version(x), version(part)];
   await comm.allGather(x, part);
+  // What is kept of a buffer (weights in f16) must know that NCCL wrote it.
+  expect(version(part)).toBeGreaterThan(written);
+  expect(version(x)).toBe(read);
   ops.fill(x, 4);
   await comm.allReduce(x);
   const seen = await ops.read(whole);
