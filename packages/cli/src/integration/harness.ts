@@ -17,12 +17,15 @@ import { loopbackCommunicators, parallelGroups, worldSize } from '@realhf/comm';
 import { ReaLModel, type ReaLModelOptions } from '@realhf/model';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 
-/** Ops of one adapter, opened before the tests of the enclosing suite and destroyed after them. */
-export function useOps(adapter: AdapterChoice = 'swiftshader'): () => WebGpuOps {
+/** Ops of one adapter, opened before the tests of the enclosing suite and destroyed after them; tensors may be limited. */
+export function useOps(
+  adapter: AdapterChoice = 'swiftshader',
+  maxTensorBytes = Infinity,
+): () => WebGpuOps {
   let ops: WebGpuOps | undefined;
   beforeAll(async () => {
-    const gpu = await openGpu({ adapter });
-    ops = new WebGpuOps({ device: gpu.device, adapter: gpu.adapterName, isCpu: gpu.isCpu });
+    const { device, adapterName, isCpu } = await openGpu({ adapter });
+    ops = new WebGpuOps({ device, adapter: adapterName, isCpu, maxTensorBytes });
   });
   afterAll(() => {
     ops?.destroy();

@@ -49,7 +49,7 @@ export function elements({ shape }: ParamSlice): number {
 /** Rows that stay together: all of vectors and of small matrices, those of an expert, else what makes even cuts. */
 function rowUnit(config: ModelConfig, spec: ParamSpec, height: number, fit: number): number {
   if (spec.shape.length === 1 || /lora_|\.router\./.test(spec.name)) return height;
-  if (/\.experts_/.test(spec.name)) return height / config.moe!.numExperts;
+  if (spec.name.includes('.experts_')) return height / config.moe!.numExperts;
   return fit >= preferredRows ? preferredRows : 1;
 }
 
