@@ -1,7 +1,12 @@
 /** Gates on made-up repositories: each kind of mistake is found, and nothing else. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
 import { expect, test } from 'vitest';
 
 import { findCycles } from './cycles.js';
+import { undocumented } from './documented.js';
 import { runGates, selectGates, type Gate } from './gate.js';
 import { importsOf } from './imports.js';
 import { layerProblems, nodeProblems } from './layers.js';
@@ -100,4 +105,23 @@ test('gates run after what they need, or not at all', async () => {
   expect(results[4]!.problems).toContain('broken');
   expect(selectGates(gates, ['b']).map((g) => g.name)).toEqual(['b', 'a']);
   expect(() => selectGates(gates, ['x'])).toThrow(/no gate 'x'; gates: c, b/);
+});
+
+test('exports without a doc comment, re-exports and merged names included', () => {
+  const root = mkdtempSync(join(tmpdir(), 'realhf-documented-'));
+  try {
+    mkdirSync(join(root, 'types'));
+    writeFileSync(join(root, 'types/wgsl.d.ts'), '');
+    writeFileSync(join(root, 'tsconfig.base.json'), '{ "compilerOptions": { "types": [] } }');
+    writeFileSync(join(root, 'index.ts'), "export * from './a.js';\nexport const bare = 1;\n");
+    const lines = ['/** Said. */', 'export const both = 1;', 'export type both = number;'];
+    writeFileSync(join(root, 'a.ts'), `${lines.join('\n')}\nexport interface Silent {}\n`);
+    expect(undocumented(root, ['index.ts', 'none.ts'])).toEqual([
+      "index.ts:2: 'bare' has no doc comment",
+      "a.ts:4: 'Silent' has no doc comment",
+      'none.ts: not a module',
+    ]);
+  } finally {
+    rmSync(root, { recursive: true });
+  }
 });
