@@ -42,6 +42,19 @@ export class OperandCache {
     return copy?.version === deviceTensor(t).buffer.version ? copy.tensor : undefined;
   }
 
+  /** `peek`, and the copy is the caller's from then on, who must free it. */
+  take(t: Tensor, form: string): Tensor | undefined {
+    const tensor = this.peek(t, form);
+    if (!tensor) return undefined;
+    const { buffer, byteOffset } = deviceTensor(t);
+    const list = this.copies.get(buffer.id)!.get(byteOffset)!;
+    list.splice(
+      list.findIndex((c) => c.tensor === tensor),
+      1,
+    );
+    return tensor;
+  }
+
   /**
    * For a kernel that makes the copy along with the tensor: `record` records it, given the stale copy to write over, and
    * returns the copy.

@@ -8,8 +8,14 @@ var<private> my_lane: u32;
 fn left(i: u32, k: u32) -> Left { return Left(i, k); }
 fn right(k: u32, j: u32) -> Right { return Right(k, j); }
 
-fn a_value(i: u32, k: u32) -> f32 { return f32(tile_a[k * A_LD + i / 4u][i % 4u]); }
-fn b_value(k: u32, j: u32) -> f32 { return f32(tile_b[k * B_LD + j / 4u][j % 4u]); }
+fn a_value(i: u32, k: u32) -> f32 {
+  if (A_INNER == 1u) { return f32(tile_a[(k / 16u * BM + i) * LD + k % 16u / 4u][k % 4u]); }
+  return f32(tile_a[(i / 16u * BK + k) * LD + i % 16u / 4u][i % 4u]);
+}
+fn b_value(k: u32, j: u32) -> f32 {
+  if (B_INNER == 1u) { return f32(tile_b[(k / 16u * BN + j) * LD + k % 16u / 4u][k % 4u]); }
+  return f32(tile_b[(j / 16u * BK + k) * LD + j % 16u / 4u][j % 4u]);
+}
 
 fn multiply(l: Left, r: Right, c: Sum) -> Sum {
   var sum = c;

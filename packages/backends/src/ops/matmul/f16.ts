@@ -5,7 +5,7 @@
  * scaled by the power of two that brings its largest magnitude to 2^14 … 2^15, so that loss scaling is not needed; what
  * is smaller than that by 2^29 loses bits, by 2^39 vanishes.
  */
-import type { MatmulArgs } from '@realhf/api';
+import type { MatmulArgs, Tensor } from '@realhf/api';
 
 import { defineKernel } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
@@ -20,7 +20,15 @@ import matricesWhole from './f16-matrices-whole.wgsl';
 import matricesSource from './f16-matrices.wgsl';
 import outVec4 from './f16-out-vec4.wgsl';
 import outAny from './f16-out.wgsl';
-import { paddedK, panelsOf, type Panels } from './f16-pack.js';
+import {
+  gradientPanels,
+  inputPanels,
+  keptPanelsOf,
+  lastGradientPanels,
+  lastInputPanels,
+  padded,
+  type Panels,
+} from './f16-pack.js';
 import { largestOf } from './f16-largest.js';
 import wholeSource from './f16-whole.wgsl';
 import tileSource from './f16.wgsl';
@@ -56,26 +64,51 @@ const params = {
   first_y: 'u32',
   start: 'u32',
   has_bias: 'u32',
+  stride_a: 'u32',
+  stride_b: 'u32',
 } as const;
-const constants = ({ subsM, subsN, tm, tn, bk }: F16Tile, scaled: boolean) => ({
+/** Which operands k runs over the panels of, and with them the layout; products without transB are of gradients: scaled. */
+interface Layout {
+  readonly transA: boolean;
+  readonly transB: boolean;
+}
+const layouts: readonly Layout[] = [false, true].flatMap((transA) =>
+  [false, true].map((transB) => ({ transA, transB })),
+);
+const constants = (
+  { subsM, subsN, tm, tn, bk }: F16Tile,
+  { transA, transB }: Layout,
+  strides: readonly [number, number] = [0, 0],
+) => ({
   SUBS_M: subsM,
   SUBS_N: subsN,
   TM: tm,
   TN: tn,
   BK: bk,
-  SCALED: scaled ? 1 : 0,
+  SCALED: transB ? 0 : 1,
+  A_INNER: transA ? 1 : 0,
+  B_INNER: transB ? 0 : 1,
+  STRIDE_A: strides[0],
+  STRIDE_B: strides[1],
 });
 /** The same objects every time: the recorder then finds the pipeline without comparing them. */
-const kept = new Map<
-  F16Tile,
-  readonly [ReturnType<typeof constants>, ReturnType<typeof constants>]
->();
-function constantsOf(tile: F16Tile, scaled: boolean) {
-  let pair = kept.get(tile);
-  if (!pair) kept.set(tile, (pair = [constants(tile, false), constants(tile, true)]));
-  return pair[scaled ? 1 : 0];
+const kept = new Map<F16Tile, Map<number, ReturnType<typeof constants>>>();
+/** Strides are constants in large tiles of large models, where that is a twentieth to a tenth of the time. */
+function constantsOf(tile: F16Tile, layout: Layout, strideA: number, strideB: number) {
+  const fixed = tile === large && strideA >= 2048 && strideB >= 2048;
+  const trans = (layout.transA ? 1 : 0) + (layout.transB ? 2 : 0);
+  // Strides are multiples of 256.
+  const key = trans + (fixed ? strideA * 2 ** 24 + (strideB / 256) * 4 : 0);
+  let ofTile = kept.get(tile);
+  if (!ofTile) kept.set(tile, (ofTile = new Map<number, ReturnType<typeof constants>>()));
+  let c = ofTile.get(key);
+  if (!c) ofTile.set(key, (c = constants(tile, layout, fixed ? [strideA, strideB] : undefined)));
+  return c;
 }
-const variants = f16Tiles.flatMap((tile) => [constants(tile, false), constants(tile, true)]);
+const variants = [
+  ...f16Tiles.flatMap((tile) => layouts.map((l) => constants(tile, l))),
+  ...layouts.map((l) => constants(large, l, [4096, 4096])),
+];
 /** `whole`: tiles that lie within out, n a multiple of 4, no bias. `edge`: any. Both give the same bits. */
 function products(
   name: string,
@@ -154,14 +187,18 @@ export function f16Matmul(
   p: MatmulProblem,
   plan = f16PlanFor(p),
 ): void {
-  const scaled = !p.transB;
-  const largest = scaled ? largestOf(r, args.a) : undefined;
-  const a = panelsOf(r, args.a, p.transA ? 'columns' : 'rows', { largest });
-  // A weight, unless it is what the weight is multiplied with in its own gradient.
-  const b = panelsOf(r, args.b, p.transB ? 'rows' : 'columns', { keep: !p.transA });
-  launch(r, args, p, plan, a, b, largest ?? a.tensor, scaled);
+  const largest = p.transB ? undefined : largestOf(r, args.a);
+  const a = panelsOfA(r, args, p, largest);
+  // A weight, unless it is what the weight is multiplied with in its own gradient: then its panels are left from forward.
+  const b = p.transA ? lastInputPanels(r, args.b) : keptPanelsOf(r, args.b);
+  launch(r, args, p, plan, a, b, largest ?? a.tensor);
   a.release();
   b.release();
+}
+
+function panelsOfA(r: Recorder, { a }: MatmulArgs, p: MatmulProblem, largest?: Tensor): Panels {
+  if (largest) return p.transA ? lastGradientPanels(r, a, largest) : gradientPanels(r, a, largest);
+  return p.transA ? lastInputPanels(r, a) : inputPanels(r, a);
 }
 
 function launch(
@@ -171,21 +208,24 @@ function launch(
   plan: F16Plan,
   a: Panels,
   b: Panels,
-  largest: Panels['tensor'],
-  scaled: boolean,
+  largest: Tensor,
 ): void {
   const { addend } = args;
-  const k = paddedK(p.k);
-  const chunk = paddedK(Math.ceil(k / splitsOf(args, p)));
+  const k = padded(p.k);
+  const chunk = padded(Math.ceil(k / splitsOf(args, p)));
   const parts = Math.ceil(k / chunk);
   const out = parts === 1 ? args.out : r.alloc([parts, p.m, p.n]);
   const { whole, edge } = plan.emulated ? emulatedKernels : kernels;
   const [across, down] = tilesOf(p, plan.tile);
+  // Vectors of 8 from panel to panel.
+  const strideA = 2 * padded(args.a.shape[1]!);
+  const strideB = 2 * padded(args.b.shape[1]!);
+  const fixed = constantsOf(plan.tile, p, strideA, strideB);
   const run = (kernel: typeof whole, x: Span, y: Span) => {
     if (x.count === 0 || y.count === 0) return;
     r.run(
       kernel,
-      constantsOf(plan.tile, scaled),
+      fixed,
       // The bias's binding holds what else is to be added, or another operand, unread.
       [out, a.tensor, b.tensor, args.bias ?? addend ?? b.tensor, largest],
       {
@@ -198,6 +238,8 @@ function launch(
         // Sums start from 0, from out, or from what else is to be added.
         start: addend ? 2 : args.accumulate && parts === 1 ? 1 : 0,
         has_bias: args.bias ? 1 : 0,
+        stride_a: strideA,
+        stride_b: strideB,
       },
       [x.count, y.count, parts],
     );
