@@ -30,6 +30,6 @@ test('npm scripts that pages name exist', () => {
     scripts: Record<string, string>;
   };
   for (const { path, text } of pages)
-    for (const [, name] of text.matchAll(/npm run (?:-s )?([a-z:]+)/g))
+    for (const [, name] of text.matchAll(/npm run (?:-s )?([a-z:-]+)/g))
       expect(Object.keys(scripts), `${path}: npm run ${name!}`).toContain(name);
 });
