@@ -60,40 +60,13 @@ export class Dataset<T> {
   static async open<T>(options: DatasetOptions, codec: RecordCodec<T>): Promise<Dataset<T>> {
     const { path, fields = {}, onError = 'fail', checkedRecords = 100_000 } = options;
     const file = await RecordFile.open(path, fields);
-    const hold = file.size <= checkedRecords;
-    const all = hold || onError === 'skip' || codec.selective;
-    const tally = new Map<string, number>();
-    const count = (what: string) => tally.set(what, (tally.get(what) ?? 0) + 1);
-    const ids = new UniqueIds();
-    const held: T[] = [];
-    const kept: number[] = [];
-    const bad: string[] = [];
-    let skipped = 0;
-    const look = (i: number) => {
-      const record = file.get(i);
-      const prepared = all || i < sampled ? codec.prepare(record, count) : undefined;
-      ids.add(record.id);
-      if (prepared === undefined && all) return;
-      if (all) kept.push(i);
-      if (hold && prepared !== undefined) held.push(prepared);
-    };
     try {
-      for (let i = 0; i < file.size; i++)
-        try {
-          look(i);
-        } catch (e) {
-          if (onError === 'fail' || !(e instanceof DataError)) throw e;
-          skipped++;
-          if (bad.length < 3) bad.push(e.message);
-        }
-      ids.check(function* () {
-        for (let i = 0; i < file.size; i++)
-          try {
-            yield file.get(i);
-          } catch (e) {
-            if (onError === 'fail' || !(e instanceof DataError)) throw e;
-          }
-      });
+      const hold = file.size <= checkedRecords;
+      const all = hold || onError === 'skip' || codec.selective;
+      const tolerant = tolerance(onError);
+      const looked = lookAtAll(file, codec, { hold, all, tolerant });
+      checkIds(file, looked.ids, tolerant);
+      const { kept, held, tally, bad, skipped } = looked;
       if (all && kept.length === 0)
         throw new DataError(
           `dataset '${path}': none of its ${file.size} records is left${bad.length > 0 ? `; the first bad one: ${bad[0]!}` : (codec.notes(tally, path, file.size).map((n) => `; ${n}`)[0] ?? '')}`,
@@ -147,4 +120,73 @@ export class Dataset<T> {
   source(seed: number): DataSource {
     return new IndexedDataSource(this.size, (index, epoch) => this.item(index, epoch), { seed });
   }
+}
+
+/** Runs `work`; where bad records may be skipped, the message of one is returned instead of thrown. */
+type Tolerant = (work: () => void) => string | undefined;
+
+function tolerance(onError: 'fail' | 'skip'): Tolerant {
+  return (work) => {
+    try {
+      work();
+      return undefined;
+    } catch (e) {
+      if (onError === 'fail' || !(e instanceof DataError)) throw e;
+      return e.message;
+    }
+  };
+}
+
+/** What a pass over the file found. */
+interface Looked<T> {
+  readonly ids: UniqueIds;
+  /** What was prepared, with `hold`; numbers of the records that are left, with `all`. */
+  readonly held: T[];
+  readonly kept: number[];
+  readonly tally: Map<string, number>;
+  readonly skipped: number;
+  /** Of the first bad records. */
+  readonly bad: readonly string[];
+}
+
+/** Every record once, in file order; without `all` only the first are prepared. */
+function lookAtAll<T>(
+  file: RecordFile,
+  codec: RecordCodec<T>,
+  { hold, all, tolerant }: { hold: boolean; all: boolean; tolerant: Tolerant },
+): Looked<T> {
+  const ids = new UniqueIds();
+  const held: T[] = [];
+  const kept: number[] = [];
+  const tally = new Map<string, number>();
+  const bad: string[] = [];
+  let skipped = 0;
+  const count = (what: string) => tally.set(what, (tally.get(what) ?? 0) + 1);
+  for (let i = 0; i < file.size; i++) {
+    const why = tolerant(() => {
+      const record = file.get(i);
+      const prepared = all || i < sampled ? codec.prepare(record, count) : undefined;
+      ids.add(record.id);
+      if (prepared === undefined && all) return;
+      if (all) kept.push(i);
+      if (hold && prepared !== undefined) held.push(prepared);
+    });
+    if (why === undefined) continue;
+    skipped++;
+    if (bad.length < 3) bad.push(why);
+  }
+  return { ids, held, kept, tally, skipped, bad };
+}
+
+/** A second pass, where hashes of ids met: throws DataError for an id that is there twice. */
+function checkIds(file: RecordFile, ids: UniqueIds, tolerant: Tolerant): void {
+  ids.check(function* () {
+    for (let i = 0; i < file.size; i++) {
+      let record: DataRecord | undefined;
+      tolerant(() => {
+        record = file.get(i);
+      });
+      if (record) yield record;
+    }
+  });
 }
