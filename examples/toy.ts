@@ -82,7 +82,9 @@ export function trained(run: string, role: string): string {
 
 /** A stat of a call at every step of a run. */
 export function statsOf(run: string, call: string, stat: string): number[] {
-  type Line = { stats: Record<string, Record<string, number>> };
+  interface Line {
+    stats: Record<string, Record<string, number>>;
+  }
   return readRecords<Line>(join(run, 'metrics.jsonl')).map((l) => l.stats[call]![stat]!);
 }
 

@@ -2,5 +2,5 @@
 import { real, statsOf } from '../toy.js';
 import { pairs, report, supervised } from './task.js';
 
-const run = await real('rw', [...supervised('model', pairs), 'exp_ctrl.total_train_epochs=30']);
+const run = await real('rw', [...supervised('model', pairs), 'exp_ctrl.total_train_epochs=20']);
 report('rw', 'acc', statsOf(run, 'rwTrain', 'acc'));

@@ -21,7 +21,7 @@ export const pairs = writeRecords(
   prompts.map((prompt, i) => ({
     prompt,
     pos_answers: [prompt.repeat(4)],
-    neg_answers: [letters[(i + 1 + (i >> 3)) % letters.length]!.repeat(4)],
+    neg_answers: [letters[(i + 1 + ((i >> 3) % 7)) % letters.length]!.repeat(4)],
   })),
 );
 

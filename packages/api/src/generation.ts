@@ -15,7 +15,9 @@ export const generationSchema = z
       .int()
       .nonnegative()
       .default(256)
-      .describe('EOS is masked before this many tokens'),
+      .describe(
+        'EOS is masked before this many tokens; as high as max_new_tokens, no answer ends by itself',
+      ),
     greedy: z.boolean().default(false).describe('take the most likely token'),
     top_p: z
       .number()

@@ -50,13 +50,13 @@ const types: Registry<DatasetType> = createRegistry('dataset type');
 
 /** Throws ConfigError if the name is taken. */
 export function registerDataset<S extends z.ZodObject>(type: DatasetType<S>): void {
-  types.register(type.name, type as unknown as DatasetType);
+  types.register(type.name, type);
 }
 
 /** The command with the options of a dataset type. Throws ConfigError on an unknown one, or a command that has no types. */
 export function withDatasetType(command: Command, name: string): Command {
   const { schema } = command;
-  const dataset = schema instanceof z.ZodObject ? schema.shape['dataset'] : undefined;
+  const dataset: unknown = schema instanceof z.ZodObject ? schema.shape.dataset : undefined;
   if (!(schema instanceof z.ZodObject) || !(dataset instanceof z.ZodObject))
     throw new ConfigError(`real ${command.name} takes no dataset.type; leave it out`);
   const args = types.get(name).schema.prefault({}).describe(`options of dataset type ${name}`);
@@ -89,8 +89,8 @@ export async function openDatasetType(
   | undefined
 > {
   if (type === null) return undefined;
-  const { schema, open } = types.get(type);
-  const data = await open({ ...request, args: schema.parse(args) });
+  const known = types.get(type);
+  const data = await known.open({ ...request, args: known.schema.parse(args) });
   const made = new Set(data.size > 0 ? data.item(0, 0).keys : keys);
   const missing = keys.filter((k) => !made.has(k));
   if (missing.length > 0)

@@ -16,6 +16,14 @@ import type { ExperimentResult } from './run-steps.js';
 import { runSpec } from './run-spec.js';
 import type { ExperimentSpec, RoleSpec } from './spec.js';
 
+/** What is worth knowing before a run in which no answer can have a score. */
+function neverEnds(gen: PpoConfig['ppo']['gen']): string[] {
+  if (gen.min_new_tokens < gen.max_new_tokens) return [];
+  return [
+    `ppo.gen.min_new_tokens is ${gen.min_new_tokens}, as much as max_new_tokens: no answer can end, and PPO gives an answer that was cut no score; lower it`,
+  ];
+}
+
 /** Six calls on the roles actor, critic, ref, reward. */
 export async function ppoSpec(
   config: PpoConfig,
@@ -72,7 +80,10 @@ export async function ppoSpec(
     calls: Object.fromEntries(ppoMFCNames.map((name) => [name, config[name]])),
     workload: { promptTokens: config.dataset.max_prompt_len, newTokens },
     tokenizer,
-    openData: () => openPrompts(config.dataset, tokenizer, seed, { ...limits, newTokens }),
+    openData: async () => {
+      const data = await openPrompts(config.dataset, tokenizer, seed, { ...limits, newTokens });
+      return { ...data, notes: [...data.notes, ...neverEnds(ppo.gen)] };
+    },
     evaluate: rolloutEvaluation({
       config,
       gen: ppo.gen,

@@ -5,11 +5,11 @@
 import {
   modelName,
   SequenceSample,
-  type DType,
+  type HostArray,
+  type SampleDType,
   type MFCDef,
   type Model,
   type Tokenizer,
-  type TypedArray,
 } from '@realhf/api';
 import { AdamEngine } from '@realhf/backends';
 import {
@@ -38,7 +38,7 @@ const sequencesOf = (type: string) =>
   ['grpo', 'rloo', 'raft', 'paired_rw', 'dpo', 'simpo'].includes(type) ? 2 : 1;
 
 /** Of an item: numbers per sequence, or per item. */
-const kinds: Readonly<Record<string, { n: number; dtype: DType; item?: boolean }>> = {
+const kinds: Readonly<Record<string, { n: number; dtype: SampleDType; item?: boolean }>> = {
   packed_input_ids: { n: length, dtype: 'i32' },
   prompt_mask: { n: length, dtype: 'u8' },
   packed_logprobs: { n: length - 1, dtype: 'f32' },
@@ -51,7 +51,7 @@ const kinds: Readonly<Record<string, { n: number; dtype: DType; item?: boolean }
   prompt_lens: { n: 1, dtype: 'i32', item: true },
 };
 
-function dataOf(key: string, sequences: number, item: number): TypedArray {
+function dataOf(key: string, sequences: number, item: number): HostArray {
   const each = (n: number, f: (t: number, s: number) => number) =>
     Array.from({ length: n * sequences }, (_, i) => f(i % n, Math.floor(i / n)));
   switch (key) {

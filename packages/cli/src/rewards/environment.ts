@@ -25,7 +25,7 @@ export const envSchema = z.object({
   max_turns: positive(4, 'turns of the actor at most; gen.max_new_tokens is of one turn'),
   max_observation_tokens: positive(32, 'what the environment says is cut after so many tokens'),
   timeout_s: z.number().positive().default(60).describe('of one call, in seconds'),
-  threads: positive(1, 'that share the conversations'),
+  threads: positive(1, 'worker threads that share the conversations'),
 });
 type EnvOptions = z.infer<typeof envSchema>;
 

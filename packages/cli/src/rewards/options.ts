@@ -24,7 +24,12 @@ export const rewardSchema = z.object({
     .describe('factors of the sum: files, then addresses, then the model rew; null: all 1'),
   timeout_s: z.number().positive().default(60).describe('of one call, in seconds'),
   retries: z.number().int().nonnegative().default(4).describe('of a call to an address'),
-  threads: z.number().int().positive().default(1).describe('that share a batch, for each file'),
+  threads: z
+    .number()
+    .int()
+    .positive()
+    .default(1)
+    .describe('worker threads of each file, which share a batch'),
 });
 
 /** Options of `reward`. */

@@ -40,7 +40,7 @@ export const commonShape = {
     .string()
     .min(1)
     .default('real-runs')
-    .describe('directory of all runs: <fileroot>/ <experiment_name>/ <trial_name>'),
+    .describe('directory of all runs: <fileroot>/<experiment_name>/<trial_name>'),
   seed: z
     .number()
     .int()
