@@ -40,7 +40,7 @@ export const commonShape = {
     .string()
     .min(1)
     .default('real-runs')
-    .describe('directory of all runs: <fileroot>/<experiment_name>/<trial_name>'),
+    .describe('directory of all runs; one is in experiment_name/trial_name below it'),
   seed: z
     .number()
     .int()
