@@ -1,6 +1,6 @@
 /**
  * Verifiable rewards: sums of three digits, 3+5+7=15. A tiny model first learns from a teacher who forgets the carry as
- * often as not (05), so it is right on about half of the problems; GRPO with an exact-match reward in TypeScript
+ * often as not (05), so it is right on few problems with a carry; GRPO with an exact-match reward in TypeScript
  * (arithmetic-reward.ts) then teaches it to carry. Accuracy is measured on problems that it saw in neither.
  *
  * In this repository: npm run example custom/arithmetic-grpo (a minute or two on two cores)
