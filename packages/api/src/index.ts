@@ -1,5 +1,6 @@
 export * from './attention-args.js';
 export * from './communicator.js';
+export * from './decode.js';
 export * from './dfg.js';
 export * from './engine.js';
 export * from './errors.js';

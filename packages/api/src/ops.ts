@@ -11,6 +11,7 @@ import type {
   PagedAttentionArgs,
   PagedKeys,
 } from './attention-args.js';
+import type { Decoder, DecodeModel } from './decode.js';
 import type { MoeOps } from './moe-ops.js';
 import type { DType, HostArray, Strided, Tensor } from './tensor.js';
 
@@ -286,6 +287,9 @@ export interface Ops extends MoeOps {
     readonly count: number;
   }): void;
   pagedAttention(args: PagedAttentionArgs): void;
+
+  /** Whole decode steps in few kernels, for models and devices that have them; see decode.ts. */
+  decoder?(model: DecodeModel): Decoder | undefined;
 
   // ---- heads --------------------------------------------------------------------------------------
   logProbs(args: LogProbForwardArgs): void;

@@ -5,6 +5,8 @@ import {
   type AttentionArgs,
   type AttentionBackwardArgs,
   type CopyBlocksArgs,
+  type Decoder,
+  type DecodeModel,
   type Activation,
   type DType,
   type GroupedMatmulArgs,
@@ -30,6 +32,7 @@ import {
 import { attentionBackward } from './ops/attention/attention-backward.js';
 import { attention } from './ops/attention/attention.js';
 import { biasBackward } from './ops/bias/bias.js';
+import { makeDecoder } from './ops/decode/decoder.js';
 import { dropoutAttention, dropoutAttentionBackward } from './ops/dropout/attention-dropout.js';
 import { randomScale } from './ops/dropout/random-scale.js';
 import { add, copy, fill, scale } from './ops/elementwise/elementwise.js';
@@ -186,6 +189,9 @@ export class WebGpuOps implements Ops {
   }
   pagedAttention(args: PagedAttentionArgs): void {
     pagedAttention(this.recorder, args);
+  }
+  decoder(model: DecodeModel): Decoder | undefined {
+    return makeDecoder(this.recorder, model);
   }
   attentionBackward(args: AttentionBackwardArgs): void {
     if (args.dropout) dropoutAttentionBackward(this.recorder, args, args.dropout);

@@ -1,8 +1,8 @@
 /**
  * `npm run bench:gen`: tokens per second of the generation engine on this adapter, as rows of a Markdown table: answers of
  * one length against answers whose lengths differ tenfold, beside what a static batch would take for these, and sweeps
- * over the batch, the prompt and the answer. `--shape tiny|1b`, `--precision f32|f16`, `--slots 32 --requests 128
- * --prompt 32 --new 33`, `--only lengths|slots|prompt|new|group`.
+ * over the batch, the prompt and the answer. `--shape tiny|1b`, `--precision f32|f16`, `--fused`, `--slots 32 --requests 128
+ * --prompt 32 --new 33`, `--only lengths|static|slots|prompt|new|group`.
  */
 import { parseArgs } from 'node:util';
 
@@ -20,6 +20,7 @@ interface Job {
   readonly prompt: number;
   /** Requests that share a prompt. */
   readonly group?: number;
+  readonly longestFirst?: boolean;
 }
 
 interface Timing {
@@ -36,6 +37,7 @@ async function timeJob(model: ReaLModel, clock: () => number, job: Job): Promise
     pageSize,
     maxSequences: job.slots,
     kvTokens: job.slots * pages * pageSize,
+    longestFirst: job.longestFirst ?? false,
   });
   const began = clock();
   const prompts = job.lengths.map((_, i) => {
@@ -85,11 +87,12 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
     options: {
       shape: { type: 'string', default: 'tiny' },
       precision: { type: 'string', default: 'f32' },
+      fused: { type: 'boolean', default: false },
       slots: { type: 'string', default: '32' },
       requests: { type: 'string', default: '128' },
       prompt: { type: 'string', default: '32' },
       new: { type: 'string', default: '33' },
-      only: { type: 'string', default: 'lengths,slots,prompt,new,group' },
+      only: { type: 'string', default: 'lengths,static,slots,prompt,new,group' },
     },
   });
   const config = shapes[values.shape];
@@ -101,7 +104,7 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
     adapter: gpu.adapterName,
     isCpu: gpu.isCpu,
     ...(values.precision === 'f16'
-      ? { matmulPrecision: 'f16' as const, adapterInfo: gpu.info }
+      ? { matmulPrecision: 'f16' as const, adapterInfo: gpu.info, fusedDecode: values.fused }
       : {}),
   });
   const model = madeUpModel(ops, config);
@@ -149,6 +152,18 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
     const varied = skewed(requests, length);
     const equal = await row('equal lengths', { slots, lengths: same(requests), prompt });
     const continuous = await row('tenfold lengths', { slots, lengths: varied, prompt });
+    const longest = await row('tenfold lengths, longest first', {
+      slots,
+      lengths: varied,
+      prompt,
+      longestFirst: true,
+    });
+    console.log(
+      `tenfold / equal lengths: ${(continuous / equal).toFixed(2)}, longest first ${(longest / equal).toFixed(2)}`,
+    );
+  }
+  if (only.includes('static')) {
+    const varied = skewed(requests, length);
     // A static batch runs until its longest sequence ends.
     let seconds = 0;
     for (let at = 0; at < requests; at += slots) {
@@ -160,9 +175,6 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
     }
     const fixed = sum(varied) / seconds;
     console.log(`tenfold lengths in static batches: ${fixed.toFixed(0)} tokens/s`);
-    console.log(
-      `tenfold / equal lengths: ${(continuous / equal).toFixed(2)}; static / equal: ${(fixed / equal).toFixed(2)}`,
-    );
     await row('one batch of equal lengths', { slots, lengths: same(slots), prompt });
     await row('one batch of tenfold lengths', { slots, lengths: skewed(slots, length), prompt });
   }

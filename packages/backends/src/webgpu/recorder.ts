@@ -7,23 +7,15 @@ import { DeviceError, type DType, type HostArray, type Tensor } from '@realhf/ap
 import { BindGroupCache } from './bind-group-cache.js';
 import { BufferPool } from './buffer-pool.js';
 import { DeviceTensor, deviceTensor, dtypeBytes } from './device-tensor.js';
-import { header, writeParams, type Constants, type Kernel, type ParamType } from './kernel.js';
+import { writeParams, type Constants, type Kernel, type ParamType } from './kernel.js';
 import { OperandCache } from './operand-cache.js';
+import { Pipelines, type Compiled, type Prepared } from './pipelines.js';
 import { supportsF16Matmul } from './subgroup-matrix.js';
 
 const slotBytes = 256;
 const slots = 4096;
-/** A GPU works on these while the next are recorded. */
-const gpuDispatchesPerSubmit = 256;
-
-interface Compiled {
-  readonly pipeline: GPUComputePipeline;
-  readonly id: number;
-  readonly storage: GPUBindGroupLayout;
-  readonly hasParams: boolean;
-  /** Names and types, in the order of the struct. */
-  readonly params: readonly (readonly [string, ParamType])[];
-}
+/** A GPU works on these while the next are recorded: few at first, when it has nothing to do. */
+const [fewestPerSubmit, mostPerSubmit] = [32, 256];
 
 /** A device and what is to be known of it. */
 export interface RecorderOptions {
@@ -42,6 +34,8 @@ export interface RecorderOptions {
    * recomputed log-probs agree bit for bit. Default false; no difference under 'f32'.
    */
   readonly deterministic?: boolean | undefined;
+  /** Decode steps in five kernels a layer where matmul rounds to f16 (Ops.decoder). Default false: not proved on a GPU yet. */
+  readonly fusedDecode?: boolean | undefined;
   /** Largest tensor in bytes, where that shall be less than the device binds (tests). */
   readonly maxTensorBytes?: number;
   /** What the adapter told of itself; default the device's own. */
@@ -57,6 +51,7 @@ export class Recorder {
   readonly f16Matmul: boolean;
   /** Attention in f16, too. */
   readonly f16Attention: boolean;
+  readonly fusedDecode: boolean;
   /** No tensor may be larger. */
   readonly maxTensorBytes: number;
   readonly pool: BufferPool;
@@ -66,9 +61,7 @@ export class Recorder {
   });
   /** Dispatches and submits since the start (for tests and timelines). */
   readonly counts = { dispatches: 0, submits: 0 };
-  private readonly compiled = new Map<Kernel, Map<string, Compiled>>();
-  private readonly byConstants = new WeakMap<Constants, { kernel: Kernel; compiled: Compiled }>();
-  private readonly layouts = new Map<string, GPUBindGroupLayout>();
+  private readonly pipelines: Pipelines;
   private readonly bindGroups = new BindGroupCache();
   private readonly bound: DeviceTensor[] = [];
   private readonly paramData = new ArrayBuffer(slotBytes * slots);
@@ -77,7 +70,7 @@ export class Recorder {
   private readonly paramLayout: GPUBindGroupLayout;
   /** One for each slot: a dynamic offset costs twice as much as another group. */
   private readonly paramGroups: GPUBindGroup[] = [];
-  private readonly dispatchesPerSubmit: number;
+  private dispatchesPerSubmit: number;
   private usedSlots = 0;
   private unsubmitted = 0;
   private serial = 1;
@@ -93,10 +86,11 @@ export class Recorder {
     this.device = device;
     this.adapter = options.adapter;
     this.isCpu = options.isCpu;
-    this.dispatchesPerSubmit = this.isCpu ? Infinity : gpuDispatchesPerSubmit;
+    this.dispatchesPerSubmit = this.isCpu ? Infinity : fewestPerSubmit;
     this.f16Matmul =
       options.matmulPrecision === 'f16' && supportsF16Matmul(device, options.adapterInfo);
     this.f16Attention = this.f16Matmul && options.deterministic !== true;
+    this.fusedDecode = this.f16Attention && options.fusedDecode === true;
     const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
     this.maxTensorBytes = Math.min(
       maxStorageBufferBindingSize,
@@ -111,6 +105,7 @@ export class Recorder {
     this.paramLayout = device.createBindGroupLayout({
       entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'uniform' } }],
     });
+    this.pipelines = new Pipelines(device, this.paramLayout);
     device.addEventListener('uncapturederror', (event) => {
       // Else Dawn prints it to stderr too.
       event.preventDefault();
@@ -124,8 +119,6 @@ export class Recorder {
         );
     });
   }
-
-  // ---- memory ---------------------------------------------------------------------------------------
 
   alloc(shape: readonly number[], dtype: DType = 'f32'): DeviceTensor {
     const size = shape.reduce((a, b) => a * b, 1);
@@ -213,6 +206,7 @@ export class Recorder {
         this.failure ?? new DeviceError(`reading ${n} bytes from ${this.adapter} failed`, { cause })
       );
     }
+    this.idle();
     const out = staging.getMappedRange(0, Math.ceil(n / 4) * 4).slice(0, n);
     staging.unmap();
     this.staging.push(staging);
@@ -220,6 +214,9 @@ export class Recorder {
     return out;
   }
 
+  private idle(): void {
+    if (!this.isCpu) this.dispatchesPerSubmit = fewestPerSubmit;
+  }
   private takeStaging(bytes: number): GPUBuffer {
     const at = this.staging.findIndex(
       (b) => b.size >= bytes && b.size <= Math.max(65536, bytes * 4),
@@ -233,8 +230,6 @@ export class Recorder {
     });
   }
 
-  // ---- recording ------------------------------------------------------------------------------------
-
   /** Records one dispatch. `tensors` in binding order; a tensor may be bound twice only as read. */
   run<P extends Readonly<Record<string, ParamType>>>(
     kernel: Kernel<P>,
@@ -243,7 +238,7 @@ export class Recorder {
     params: { readonly [K in keyof P]: number },
     grid: readonly [number, number, number],
   ): void {
-    const compiled = this.compile(kernel, constants);
+    const compiled = this.pipelines.get(kernel, constants);
     if (this.usedSlots === slots || this.unsubmitted >= this.dispatchesPerSubmit) this.flush();
     const slot = this.usedSlots;
     if (compiled.hasParams) {
@@ -258,7 +253,71 @@ export class Recorder {
       d.buffer.lastRecorded = this.serial;
       if (kernel.access[i] === 'read_write') d.buffer.version++;
     }
-    const group = this.bindGroups.get(compiled.id, bound, () =>
+    const group = this.groupOf(compiled, bound);
+    const pass = this.passFor(compiled);
+    pass.setBindGroup(0, group);
+    if (compiled.hasParams) pass.setBindGroup(1, this.paramGroup(slot));
+    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+    this.counts.dispatches++;
+    this.unsubmitted++;
+  }
+
+  /**
+   * A dispatch for `record`, which costs the host a third of `run`. Its params are kept in line `slot` of `uniforms`
+   * (`uniformLines`), so they cannot change; the tensors must live as long as it is used.
+   */
+  prepare<P extends Readonly<Record<string, ParamType>>>(
+    uniforms: { readonly buffer: GPUBuffer; readonly slot: number },
+    kernel: Kernel<P>,
+    constants: Constants,
+    tensors: readonly Tensor[],
+    params: { readonly [K in keyof P]: number },
+    grid: readonly [number, number, number],
+  ): Prepared {
+    const compiled = this.pipelines.get(kernel, constants);
+    const bound = tensors.map((t) => deviceTensor(t));
+    const data = new DataView(new ArrayBuffer(slotBytes));
+    writeParams(compiled.params, params, data, 0);
+    const offset = uniforms.slot * slotBytes;
+    this.device.queue.writeBuffer(uniforms.buffer, offset, data.buffer);
+    return {
+      compiled,
+      group: this.groupOf(compiled, bound),
+      params: this.device.createBindGroup({
+        layout: this.paramLayout,
+        entries: [{ binding: 0, resource: { buffer: uniforms.buffer, offset, size: slotBytes } }],
+      }),
+      tensors: bound,
+      written: bound.filter((_, i) => kernel.access[i] === 'read_write'),
+      grid,
+    };
+  }
+
+  /** Memory for the params of this many prepared dispatches; the caller destroys it. */
+  uniformLines(count: number): GPUBuffer {
+    return this.device.createBuffer({
+      size: slotBytes * count,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    });
+  }
+
+  /** Records prepared dispatches, in order. */
+  record(list: readonly Prepared[]): void {
+    for (const { compiled, group, params, tensors, written, grid } of list) {
+      if (this.unsubmitted >= this.dispatchesPerSubmit) this.flush();
+      for (const t of tensors) t.buffer.lastRecorded = this.serial;
+      for (const t of written) t.buffer.version++;
+      const pass = this.passFor(compiled);
+      pass.setBindGroup(0, group);
+      if (params) pass.setBindGroup(1, params);
+      pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+      this.unsubmitted++;
+    }
+    this.counts.dispatches += list.length;
+  }
+
+  private groupOf(compiled: Compiled, bound: readonly DeviceTensor[]): GPUBindGroup {
+    return this.bindGroups.get(compiled.id, bound, () =>
       this.device.createBindGroup({
         layout: compiled.storage,
         entries: bound.map((d, binding) => ({
@@ -267,6 +326,10 @@ export class Recorder {
         })),
       }),
     );
+  }
+
+  /** The open pass, with this pipeline. */
+  private passFor(compiled: Compiled): GPUComputePassEncoder {
     if (!this.pass) {
       this.encoder ??= this.device.createCommandEncoder();
       this.pass = this.encoder.beginComputePass();
@@ -276,11 +339,7 @@ export class Recorder {
       this.pass.setPipeline(compiled.pipeline);
       this.lastPipeline = compiled.id;
     }
-    this.pass.setBindGroup(0, group);
-    if (compiled.hasParams) this.pass.setBindGroup(1, this.paramGroup(slot));
-    this.pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
-    this.counts.dispatches++;
-    this.unsubmitted++;
+    return this.pass;
   }
 
   private paramGroup(slot: number): GPUBindGroup {
@@ -317,11 +376,14 @@ export class Recorder {
     this.unsubmitted = 0;
     this.serial++;
     this.counts.submits++;
+    if (!this.isCpu)
+      this.dispatchesPerSubmit = Math.min(2 * this.dispatchesPerSubmit, mostPerSubmit);
   }
 
   async sync(): Promise<void> {
     this.flush();
     await this.device.queue.onSubmittedWorkDone();
+    this.idle();
     this.check();
   }
 
@@ -335,52 +397,4 @@ export class Recorder {
     this.pool.destroy();
     this.device.destroy();
   }
-
-  // ---- pipelines ------------------------------------------------------------------------------------
-
-  private compile(kernel: Kernel, constants: Constants): Compiled {
-    // Launchers that keep their constants are found without making a key.
-    const known = this.byConstants.get(constants);
-    if (known?.kernel === kernel) return known.compiled;
-    let variants = this.compiled.get(kernel);
-    if (!variants) this.compiled.set(kernel, (variants = new Map<string, Compiled>()));
-    let key = '';
-    for (const name in constants) key += `${name}=${constants[name]!},`;
-    let c = variants.get(key);
-    if (c) {
-      this.byConstants.set(constants, { kernel, compiled: c });
-      return c;
-    }
-    const access = kernel.access.join();
-    let storage = this.layouts.get(access);
-    if (!storage) {
-      storage = this.device.createBindGroupLayout({
-        entries: kernel.access.map((a, binding) => ({
-          binding,
-          visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: a === 'read' ? ('read-only-storage' as const) : ('storage' as const) },
-        })),
-      });
-      this.layouts.set(access, storage);
-    }
-    const hasParams = Object.keys(kernel.params).length > 0;
-    const layout = this.device.createPipelineLayout({
-      bindGroupLayouts: hasParams ? [storage, this.paramLayout] : [storage],
-    });
-    const module = this.device.createShaderModule({
-      code: header(kernel, constants) + kernel.source,
-      label: kernel.name,
-    });
-    const pipeline = this.device.createComputePipeline({
-      layout,
-      compute: { module, entryPoint: kernel.entry },
-      label: kernel.name,
-    });
-    const params = Object.entries(kernel.params);
-    c = { pipeline, id: ++this.pipelineId, storage, hasParams, params };
-    variants.set(key, c);
-    this.byConstants.set(constants, { kernel, compiled: c });
-    return c;
-  }
-  private pipelineId = 0;
 }

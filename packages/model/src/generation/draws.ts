@@ -51,6 +51,9 @@ export class Draws {
     this.logProbLog = this.arena.empty([steps, rows]);
     if (wanted.record) this.maskLog = this.arena.empty([steps, rows, this.words], 'u32');
   }
+  get rows(): number {
+    return this.wanted.rows;
+  }
   private get words(): number {
     return Math.ceil(this.model.config.vocabSize / 32);
   }

@@ -1,13 +1,14 @@
 /** What a round of the engine records: prompt chunks with their first draws, then decode steps, then one look at all draws. */
-import { Arena, sampleOptionWords, type PagedKeys, type Tensor } from '@realhf/api';
+import { Arena, sampleOptionWords, type Tensor } from '@realhf/api';
 
 import { causalRanges } from '../transformer/batch.js';
 import type { Stage } from '../transformer/stage.js';
 import { stateWidth } from './decode-state.js';
 import { Draws, type Drawn } from './draws.js';
-import { logitsOf, RowsPass, type LayerPools, type RowsInput } from './rows-pass.js';
+import { logitsOf, RowsPass, type LayerPools } from './rows-pass.js';
 import type { RunningSequence } from './running-sequence.js';
 import type { Chunk, Slot } from './scheduler.js';
+import type { Stepper } from './steppers.js';
 
 type Running = Slot<RunningSequence>;
 
@@ -180,9 +181,8 @@ function copyPages(
 /** Decode steps of all active rows: `old` ones go on, `fresh` ones take over their first draw without the host knowing it. */
 export async function decodeRound(
   model: Stage,
-  pass: RowsPass,
+  stepper: Stepper,
   { old, fresh }: { readonly old: readonly Running[]; readonly fresh: readonly Fresh[] },
-  pools: readonly LayerPools[],
   options: StepOptions,
 ): Promise<{ steps: number; empty: number; tokens: number }> {
   const { ops } = model;
@@ -212,7 +212,7 @@ export async function decodeRound(
         rowOffset: 3,
       };
       feed(model, draws, old, fresh);
-      await decodeSteps(model, pass, draws, steps, keys, pools);
+      for (let step = 0; step < steps; step++) await stepper.step(draws, keys);
     }
     let tokens = 0;
     const give = (slot: Running, drawn: Drawn, row: number, rows: number, n: number) => {
@@ -261,25 +261,5 @@ function feed(
   for (const f of fresh) {
     if (f.draws) draws.follow(f.draws, row);
     row += f.slots.length;
-  }
-}
-
-async function decodeSteps(
-  model: Stage,
-  pass: RowsPass,
-  draws: Draws,
-  steps: number,
-  keys: Omit<PagedKeys, 'kPool' | 'vPool'>,
-  pools: readonly LayerPools[],
-): Promise<void> {
-  const input: RowsInput = {
-    ids: draws.tokens,
-    positions: { tensor: draws.state, stride: stateWidth, offset: 2 },
-    keys,
-  };
-  for (let step = 0; step < steps; step++) {
-    const logits = await logitsOf(model, await pass.run(input, pools));
-    draws.draw(logits);
-    model.ops.free(logits);
   }
 }

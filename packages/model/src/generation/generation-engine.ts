@@ -12,9 +12,10 @@ import type { Stage } from '../transformer/stage.js';
 import { decodeRound, prefillChunk } from './engine-steps.js';
 import { PagePool } from './page-pool.js';
 import { checkRequest, type GenerationRequest } from './request.js';
-import { RowsPass, type LayerPools } from './rows-pass.js';
+import type { LayerPools } from './rows-pass.js';
 import { RunningSequence, type Generation } from './running-sequence.js';
 import { Scheduler, type Slot } from './scheduler.js';
+import { makeStepper, type Stepper } from './steppers.js';
 
 /** Memory and batch sizes of a generation engine. */
 export interface GenerationEngineOptions {
@@ -32,6 +33,11 @@ export interface GenerationEngineOptions {
   readonly stepsPerRead?: number;
   /** Chunks of prompts before decoding goes on; Infinity (default) fills the batch first, 1 keeps running sequences flowing. */
   readonly chunksPerRound?: number;
+  /**
+   * Who waits is admitted by max_new_tokens, the largest first, so that no long answer is left to run alone at the end. Only
+   * for requests that are made together: others might wait for ever. Default false, by arrival.
+   */
+  readonly longestFirst?: boolean;
   /** Fed to rows that have finished; anything in the vocabulary. Default 0. */
   readonly padTokenId?: number;
   /** Token ids to text, for stop strings and text in events. */
@@ -72,7 +78,7 @@ export class GenerationEngine {
   private readonly scheduler: Scheduler<RunningSequence>;
   /** With a complete prompt, in order of arrival. */
   private active: Slot<RunningSequence>[] = [];
-  private pass: RowsPass | undefined;
+  private stepper: Stepper | undefined;
   private loop: Promise<void> | undefined;
 
   /** Throws ConfigError where the model cannot generate or the budget holds no page. */
@@ -92,6 +98,7 @@ export class GenerationEngine {
       prefillTokens: options.prefillTokens ?? 4096,
       stepsPerRead: options.stepsPerRead ?? 8,
       chunksPerRound: options.chunksPerRound ?? Infinity,
+      longestFirst: options.longestFirst ?? false,
       padTokenId: options.padTokenId ?? 0,
     };
     this.decode = options.decode;
@@ -151,7 +158,7 @@ export class GenerationEngine {
 
   /** Call when nothing runs. */
   free(): void {
-    this.pass?.free();
+    this.stepper?.free();
     this.arena.release();
   }
 
@@ -184,11 +191,8 @@ export class GenerationEngine {
     this.active = [...old, ...fresh.flatMap((f) => f.slots)];
     if (this.active.length > 0) {
       const rows = this.active.length;
-      if (this.pass?.rows !== rows) {
-        this.pass?.free();
-        this.pass = new RowsPass(model, rows);
-      }
-      const round = await decodeRound(model, this.pass, { old, fresh }, pools, options);
+      this.stepper ??= makeStepper(model, pools, options.maxSequences);
+      const round = await decodeRound(model, this.stepper, { old, fresh }, options);
       counts.decodeSteps += round.steps;
       counts.decodeRows += round.steps * rows;
       counts.emptyRows += round.empty;

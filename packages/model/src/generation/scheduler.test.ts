@@ -124,3 +124,21 @@ test('pages without owners are found again until they are needed', () => {
   pool.clear();
   expect(pool.match(prompt, 2)).toEqual([]);
 });
+
+test('longest first: who waits goes by most new tokens, then by arrival', () => {
+  const options = { maxSequences: 2, prefillTokens: 64, longestFirst: true };
+  const scheduler = new Scheduler<Sequence & { readonly name: number }>(
+    new PagePool(64, 4),
+    options,
+  );
+  [3, 9, 5, 9, 1].forEach((maxNewTokens, name) => {
+    scheduler.enqueue({ prompt: Int32Array.of(name), maxNewTokens, name });
+  });
+  const order: number[] = [];
+  for (let chunk = scheduler.nextChunk(); chunk; chunk = scheduler.nextChunk())
+    for (const { slot } of chunk.completed) {
+      order.push(slot.sequence.name);
+      scheduler.release(slot);
+    }
+  expect(order).toEqual([1, 3, 2, 0, 4]);
+});

@@ -1,5 +1,5 @@
 /**
- * Who runs when, first come first served. Integers only: the same requests in the same order give the same decisions on
+ * Who runs when, first come first served (or who may become longest). Integers only: the same requests in the same order give the same decisions on
  * every rank. A sequence is admitted when pages for its prompt and all its new tokens are free, so it never has to be
  * put out again. Prompts run in chunks of a token budget; equal prompts that wait together run once.
  */
@@ -44,6 +44,8 @@ export interface SchedulerOptions {
   readonly maxSequences: number;
   /** Prompt tokens of a chunk. */
   readonly prefillTokens: number;
+  /** Who waits goes by most new tokens, then by arrival. Default: by arrival. */
+  readonly longestFirst?: boolean;
 }
 
 export class Scheduler<S extends Sequence> {
@@ -72,7 +74,10 @@ export class Scheduler<S extends Sequence> {
     return this.pool.pagesFor(s.prompt.length + s.maxNewTokens);
   }
   enqueue(sequence: S): void {
-    this.waiting.push(sequence);
+    const before = this.options.longestFirst
+      ? this.waiting.findIndex((s) => s.maxNewTokens < sequence.maxNewTokens)
+      : -1;
+    this.waiting.splice(before < 0 ? this.waiting.length : before, 0, sequence);
   }
   /** Takes one out that was not admitted; false if it was. */
   withdraw(sequence: S): boolean {

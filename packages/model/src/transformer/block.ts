@@ -56,7 +56,8 @@ export class Block {
   private readonly shard: Shard;
   private readonly ops: Ops;
   private readonly layer: number;
-  private readonly cosSin: Tensor | undefined;
+  /** Cosines and sines by position, of models with rotary positions. */
+  readonly cosSin: Tensor | undefined;
   private readonly residual: Residual;
   private readonly moe: Moe | undefined;
 
