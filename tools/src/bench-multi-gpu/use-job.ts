@@ -40,7 +40,7 @@ export function useJob(): (env: Record<string, string>) => string {
       .devices()
       .find((d) => d.shown)!
       .uuid.replaceAll('-', '');
-  });
+  }, 120_000);
   afterAll(() => {
     doubles.close();
     rmSync(folder, { recursive: true, force: true });

@@ -36,7 +36,7 @@ describe.runIf(hasLavapipe)('two workers', () => {
       REALHF_DOUBLE_UUID: uuid,
       LP_NUM_THREADS: '1',
     };
-  });
+  }, 120_000);
   afterAll(() => {
     doubles.close();
   });
