@@ -2,7 +2,7 @@
  * Decode steps in few kernels: what a device must know of a model to do a whole step by itself. Optional: where Ops.decoder
  * is missing or gives nothing, a step is made of the other ops. Its log-probs agree with theirs up to the rounding of f16.
  */
-import type { Activation } from './ops.js';
+import type { Activation } from './activation.js';
 import type { Tensor } from './tensor.js';
 
 /** Weights [out, in] of one block and its pools of keys and values ([rows, nKvHeads·headDim]). */

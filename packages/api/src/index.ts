@@ -1,3 +1,4 @@
+export * from './activation.js';
 export * from './attention-args.js';
 export * from './communicator.js';
 export * from './decode.js';

@@ -5,6 +5,7 @@
  * Every reduction has a fixed order, so a rerun on the same adapter is bit-equal, and a row's result does not
  * depend on how many other rows are in the batch.
  */
+import type { Activation } from './activation.js';
 import type {
   AttentionArgs,
   AttentionBackwardArgs,
@@ -14,9 +15,6 @@ import type {
 import type { Decoder, DecodeModel } from './decode.js';
 import type { MoeOps } from './moe-ops.js';
 import type { DType, HostArray, Strided, Tensor } from './tensor.js';
-
-/** Activation functions that the kernels know. */
-export type Activation = 'gelu' | 'gelu_tanh' | 'silu' | 'relu';
 
 /** A matrix product, with a bias and other ends if asked for. */
 export interface MatmulArgs {
