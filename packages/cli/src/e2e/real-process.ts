@@ -67,7 +67,7 @@ export function useReal(
     await build({ ...common, entryPoints, outfile: join(target, 'dist/index.js') });
     cpSync(join(source, 'package.json'), join(target, 'package.json'));
     symlinkSync(join(source, 'layer'), join(target, 'layer'));
-  });
+  }, 120_000);
   afterAll(() => {
     for (const child of children) child.kill('SIGKILL');
     rmSync(dir, { recursive: true, force: true });
