@@ -7,6 +7,6 @@ const run = await real('ppo', [
   ...critic,
   ...reference,
   ...['ppo.ppo_n_minibatches=1', 'ppo.kl_ctl=0.01'],
-  'exp_ctrl.total_train_epochs=100',
+  'exp_ctrl.total_train_epochs=60',
 ]);
 report('ppo', 'task_reward', statsOf(run, 'actor_train', 'task_reward'));
