@@ -2,8 +2,8 @@
 import type { ModelConfig, Ops } from '@realhf/api';
 import { ReaLModel } from '@realhf/model';
 
-/** A llama of these sizes: hidden, layers, heads, heads of keys and values, inner, vocabulary. */
-export const llama = (
+/** What both families share. */
+const common = (
   hidden: number,
   layers: number,
   heads: number,
@@ -24,7 +24,6 @@ export const llama = (
   normEps: 1e-5,
   mlp: 'gated',
   activation: 'silu',
-  rope: { type: 'default', base: 10000 },
   qkNorm: false,
   qkvBias: false,
   projBias: false,
@@ -42,10 +41,14 @@ export const llama = (
   eosTokenId: 2,
   padTokenId: 0,
 });
+/** A llama of these sizes: hidden, layers, heads, heads of keys and values, inner, vocabulary. */
+export const llama = (...sizes: Parameters<typeof common>): ModelConfig => ({
+  ...common(...sizes),
+  rope: { type: 'default', base: 10000 },
+});
 const gpt2 = (hidden: number, layers: number, heads: number): ModelConfig => {
-  const { rope: _, ...base } = llama(hidden, layers, heads, heads, 4 * hidden, 50257);
   return {
-    ...base,
+    ...common(hidden, layers, heads, heads, 4 * hidden, 50257),
     family: 'gpt2',
     maxPositions: 1024,
     norm: 'layer',
