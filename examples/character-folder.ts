@@ -3,7 +3,11 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Writes it. A token per character, then the end of text and padding. */
-export function writeCharacterFolder(dir: string, characters: string): void {
+export function writeCharacterFolder(
+  dir: string,
+  characters: string,
+  { positions = 16, initStd = 0.1 } = {},
+): void {
   const letters = Array.from(characters);
   const eos = letters.length;
   const special = (content: string, i: number) => ({
@@ -19,9 +23,9 @@ export function writeCharacterFolder(dir: string, characters: string): void {
   };
   const config = {
     ...{ model_type: 'llama', hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2 },
-    ...{ num_attention_heads: 2, num_key_value_heads: 2, max_position_embeddings: 16 },
+    ...{ num_attention_heads: 2, num_key_value_heads: 2, max_position_embeddings: positions },
     ...{ vocab_size: eos + 2, rms_norm_eps: 1e-5, tie_word_embeddings: true },
-    ...{ bos_token_id: eos, eos_token_id: eos, pad_token_id: eos + 1, initializer_range: 0.1 },
+    ...{ bos_token_id: eos, eos_token_id: eos, pad_token_id: eos + 1, initializer_range: initStd },
   };
   mkdirSync(dir);
   const write = (name: string, value: unknown) => {

@@ -2,45 +2,22 @@
  * What the examples on toy tasks share: a llama of 30 thousand parameters over single characters, a folder for its runs,
  * the real command in this process, and what a run leaves behind.
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 
 import { commands, runCli } from '@realhf/cli';
 
+import { writeCharacterFolder } from './character-folder.js';
+
 /** A folder of this program's own, for data, models and runs. */
 export const dir = mkdtempSync(join(tmpdir(), 'real-example-'));
 
-/** config.json and a tokenizer with a token per character, then the end of text and padding; the folder's path. */
+/** A model of characters without weights, with room for longer texts; the folder's path. */
 export function writeCharacterModel(characters: string): string {
-  const letters = Array.from(characters);
-  const eos = letters.length;
-  const special = (content: string, i: number) => ({
-    ...{ id: eos + i, content, special: true, normalized: false },
-    ...{ single_word: false, lstrip: false, rstrip: false },
-  });
-  const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
-  const tokenizer = {
-    version: '1.0',
-    added_tokens: ['<|end|>', '<|pad|>'].map(special),
-    ...{ normalizer: null, pre_tokenizer: bytes, post_processor: null, decoder: bytes },
-    model: { type: 'BPE', vocab: Object.fromEntries(letters.map((c, i) => [c, i])), merges: [] },
-  };
-  const config = {
-    ...{ model_type: 'llama', hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2 },
-    ...{ num_attention_heads: 2, num_key_value_heads: 2, max_position_embeddings: 32 },
-    ...{ vocab_size: eos + 2, rms_norm_eps: 1e-5, tie_word_embeddings: true },
-    ...{ bos_token_id: eos, eos_token_id: eos, pad_token_id: eos + 1, initializer_range: 0.05 },
-  };
   const model = join(dir, 'model');
-  mkdirSync(model);
-  const write = (name: string, value: unknown) => {
-    writeFileSync(join(model, name), JSON.stringify(value));
-  };
-  write('config.json', config);
-  write('tokenizer.json', tokenizer);
-  write('tokenizer_config.json', { eos_token: '<|end|>', pad_token: '<|pad|>' });
+  writeCharacterFolder(model, characters, { positions: 32, initStd: 0.05 });
   return model;
 }
 

@@ -5,7 +5,9 @@
 import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { build, type BuildOptions } from 'esbuild';
+import { build } from 'esbuild';
+
+import { bundleOptions } from '../../../packages/cli/src/e2e/bundle-options.js';
 
 const external = [
   'koffi',
@@ -24,19 +26,7 @@ export async function pack(root: string, out: string): Promise<void> {
   const nccl = join(root, 'packages/comm/nccl');
   const dist = join(out, 'dist');
   mkdirSync(dist, { recursive: true });
-  const common: BuildOptions = {
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    conditions: ['@realhf/source'],
-    loader: { '.wgsl': 'text' },
-    external,
-    banner: {
-      js: "import * as nodeModule from 'node:module'; const require = nodeModule.createRequire(import.meta.url);",
-    },
-    logLevel: 'error',
-  };
+  const common = bundleOptions(external);
   await build({
     ...common,
     entryPoints: {

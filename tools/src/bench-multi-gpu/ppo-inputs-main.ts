@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { paramSpecs } from '@realhf/model';
 import { writeCheckpointDir } from '@realhf/model/node';
 
+import { letterTokenizer } from '../../../packages/cli/src/e2e/letter-tokenizer.js';
 import { shapes } from '../bench-model/shapes.js';
 import { wholeParam } from './rank.js';
 
@@ -18,45 +19,8 @@ mkdirSync(source, { recursive: true });
 
 const letters = Array.from('abcdefghijklmnopqrstuvwxyz');
 const eos = '<|endoftext|>';
-const byteLevel = {
-  type: 'ByteLevel',
-  add_prefix_space: false,
-  trim_offsets: true,
-  use_regex: true,
-};
-const special = {
-  single_word: false,
-  lstrip: false,
-  rstrip: false,
-  normalized: false,
-  special: true,
-};
-const tokenizer = {
-  version: '1.0',
-  truncation: null,
-  padding: null,
-  // Of llama's numbers: 0 is padding, 2 the end.
-  added_tokens: [
-    { id: 0, content: '<|pad|>', ...special },
-    { id: 1, content: '<|begin|>', ...special },
-    { id: 2, content: eos, ...special },
-  ],
-  normalizer: null,
-  pre_tokenizer: byteLevel,
-  post_processor: null,
-  decoder: byteLevel,
-  model: {
-    type: 'BPE',
-    dropout: null,
-    unk_token: null,
-    continuing_subword_prefix: null,
-    end_of_word_suffix: null,
-    fuse_unk: false,
-    byte_fallback: false,
-    vocab: Object.fromEntries(letters.map((c, i) => [c, 3 + i])),
-    merges: [],
-  },
-};
+// Of llama's numbers: 0 is padding, 2 the end.
+const tokenizer = letterTokenizer(letters, 3, ['<|pad|>', '<|begin|>', eos], 0);
 writeFileSync(join(source, 'tokenizer.json'), JSON.stringify(tokenizer));
 writeFileSync(
   join(source, 'tokenizer_config.json'),

@@ -21,6 +21,7 @@ import { initStd, ReaLModel } from '@realhf/model';
 import { loadNccl } from '../../../packages/cli/src/runtime/nccl-package.js';
 import { openTensorWorld } from '../../../packages/cli/src/runtime/tensor-world.js';
 import { openWorkerGpu } from '../../../packages/cli/src/runtime/worker-gpu.js';
+import { medianMs } from '../bench/median.js';
 import { shapes } from '../bench-model/shapes.js';
 
 export interface Rank {
@@ -176,11 +177,5 @@ export function modelOf(rank: Rank, groups: ParallelGroups): ReaLModel {
 
 /** Seconds: the median of `times` runs after one that is not counted. */
 export async function seconds(times: number, run: () => Promise<unknown>): Promise<number> {
-  const all: number[] = [];
-  for (let i = 0; i <= times; i++) {
-    const start = performance.now();
-    await run();
-    if (i > 0) all.push((performance.now() - start) / 1000);
-  }
-  return all.sort((a, b) => a - b)[all.length >> 1]!;
+  return (await medianMs(times, run)) / 1000;
 }

@@ -26,6 +26,7 @@ import {
 } from '@realhf/comm';
 import { replicaMaps } from '@realhf/model';
 
+import { medianMs } from '../bench/median.js';
 import { timeOnDevice } from './on-device.js';
 
 function llama(
@@ -128,7 +129,7 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
       (comm, rank) =>
         new ReallocSession({ plan, rank, ops, comm, wire, depth: Number(values.depth) }),
     );
-    const ms = await median(Number(values.repeat), async () => {
+    const ms = await medianMs(Number(values.repeat), async () => {
       await Promise.all(
         sessions.map((s, r) =>
           s.run({
@@ -139,7 +140,7 @@ export async function main(_root: string, args: readonly string[]): Promise<numb
       );
       await ops.sync();
     });
-    const plain = await median(Number(values.repeat), () =>
+    const plain = await medianMs(Number(values.repeat), () =>
       Promise.all(comms.map((comm) => plainCopy(plan, comm, wire === 'f16' ? 0.5 : 1))),
     );
     const bytes = plan.moved * (wire === 'f16' ? 2 : 4);
@@ -176,17 +177,6 @@ async function plainCopy(plan: ReallocPlan, comm: Communicator, words: number): 
 }
 
 /** Milliseconds; the first run is not counted. */
-async function median(repeat: number, run: () => Promise<unknown>): Promise<number> {
-  await run();
-  const times: number[] = [];
-  for (let i = 0; i < repeat; i++) {
-    const start = performance.now();
-    await run();
-    times.push(performance.now() - start);
-  }
-  return times.sort((a, b) => a - b)[Math.floor(repeat / 2)]!;
-}
-
 function timePlans(): number {
   const shapes = {
     '1.1B': llama(2048, 22, 32, 4, 5632),

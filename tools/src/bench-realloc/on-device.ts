@@ -8,6 +8,8 @@ import { openGpu } from '@realhf/backends/node';
 import { planRealloc, ReallocSession } from '@realhf/comm';
 import { replicaMaps } from '@realhf/model';
 
+import { medianMs } from '../bench/median.js';
+
 const layouts = {
   tp1: singleDevice,
   tp2: { ...singleDevice, tensorParallelSize: 2 },
@@ -92,7 +94,6 @@ export async function timeOnDevice(
         side.map((m) => m.segmentSizes.map((n) => ops.zeros([n]))),
       ) as [Tensor[][], Tensor[][]];
       const run = async () => {
-        const start = performance.now();
         await Promise.all(
           sessions.map((s, r) =>
             s.run({
@@ -102,14 +103,11 @@ export async function timeOnDevice(
           ),
         );
         await ops.sync();
-        return performance.now() - start;
       };
       const until = performance.now() + (gpu.isCpu ? 0 : 1000);
       do await run();
       while (performance.now() < until);
-      const times: number[] = [];
-      for (let i = 0; i < repeat; i++) times.push(await run());
-      const ms = times.sort((x, y) => x - y)[Math.floor(repeat / 2)]!;
+      const ms = await medianMs(repeat, run);
       const rate = (24 * plan.moved + 8 * plan.copied) / ms / 1e6;
       const cells = [
         `${from} → ${to}`,

@@ -6,8 +6,10 @@ import { spawn } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { build, type BuildOptions } from 'esbuild';
+import { build } from 'esbuild';
 import { afterAll, beforeAll } from 'vitest';
+
+import { bundleOptions } from './bundle-options.js';
 
 const packageDir = join(import.meta.dirname, '../..');
 
@@ -46,19 +48,14 @@ export function useReal(
     cpSync(join(packageDir, 'package.json'), join(dir, 'package.json'));
     symlinkSync(join(packageDir, 'assets'), join(dir, 'assets'));
     symlinkSync(join(packageDir, 'bin'), join(dir, 'bin'));
-    const common: BuildOptions = {
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      target: 'node20',
-      conditions: ['@realhf/source'],
-      loader: { '.wgsl': 'text' },
-      external: ['webgpu', 'zeromq', '@redis/client', '@sparticuz/chromium', 'jiti', 'koffi'],
-      banner: {
-        js: "import * as nodeModule from 'node:module'; const require = nodeModule.createRequire(import.meta.url);",
-      },
-      logLevel: 'error',
-    };
+    const common = bundleOptions([
+      'webgpu',
+      'zeromq',
+      '@redis/client',
+      '@sparticuz/chromium',
+      'jiti',
+      'koffi',
+    ]);
     await build({ ...common, entryPoints: [program], outfile: join(dir, 'dist/main.mjs') });
     if (!nccl) return;
     const source = join(packageDir, '../comm/nccl');

@@ -5,6 +5,8 @@ import { join } from 'node:path';
 
 import { afterAll } from 'vitest';
 
+import { letterTokenizer } from './letter-tokenizer.js';
+
 /** A temporary folder of a test file, removed after it. */
 export function useFolder(): string {
   const dir = mkdtempSync(join(tmpdir(), 'real-e2e-'));
@@ -19,43 +21,8 @@ const letters = Array.from('abcdefghijklmnopqrstuvwxyzĠ.');
 export const vocabSize = letters.length + 2;
 export const eosTokenId = letters.length;
 
-const byteLevel = {
-  type: 'ByteLevel',
-  add_prefix_space: false,
-  trim_offsets: true,
-  use_regex: true,
-};
-
 /** tokenizer.json: one token per character of `letters`. */
-export const tokenizerJson = {
-  version: '1.0',
-  truncation: null,
-  padding: null,
-  added_tokens: ['<|endoftext|>', '<|pad|>'].map((content, i) => ({
-    id: eosTokenId + i,
-    content,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-    special: true,
-  })),
-  normalizer: null,
-  pre_tokenizer: byteLevel,
-  post_processor: null,
-  decoder: byteLevel,
-  model: {
-    type: 'BPE',
-    dropout: null,
-    unk_token: null,
-    continuing_subword_prefix: null,
-    end_of_word_suffix: null,
-    fuse_unk: false,
-    byte_fallback: false,
-    vocab: Object.fromEntries(letters.map((c, i) => [c, i])),
-    merges: [],
-  },
-};
+export const tokenizerJson = letterTokenizer(letters, 0, ['<|endoftext|>', '<|pad|>'], eosTokenId);
 
 export const configJson = {
   architectures: ['LlamaForCausalLM'],

@@ -1,7 +1,8 @@
 // `add`: dst = a + b. `add_to`: dst += b. `scale`: dst = alpha·a. `scale_in_place`: dst = alpha·dst.
-@group(0) @binding(0) var<storage, read_write> dst: array<f32>;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
+// T is f32, or vec4f: then params.count counts quads.
+@group(0) @binding(0) var<storage, read_write> dst: array<T>;
+@group(0) @binding(1) var<storage, read> a: array<T>;
+@group(0) @binding(2) var<storage, read> b: array<T>;
 
 @compute @workgroup_size(WG)
 fn add(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {

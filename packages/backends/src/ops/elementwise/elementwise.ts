@@ -4,7 +4,6 @@ import { DeviceError, type Tensor } from '@realhf/api';
 import { deviceTensor } from '../../webgpu/device-tensor.js';
 import { defineKernel, grid1d, type Access } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
-import addQuadsSource from './add-quads.wgsl';
 import addSource from './add.wgsl';
 import copySource from './copy.wgsl';
 import fillSource from './fill.wgsl';
@@ -36,13 +35,14 @@ const params = { count: 'u32', alpha: 'f32' } as const;
 const forms = (entry: string, access: readonly Access[]) => {
   const single = defineKernel({
     name: entry,
-    source: addSource,
+    source: `alias T = f32;\n${addSource}`,
     entry,
     params,
     access,
     variants: [wg],
   });
-  return { single, quads: defineKernel({ ...single, name: `${entry}4`, source: addQuadsSource }) };
+  const source = `alias T = vec4f;\n${addSource}`;
+  return { single, quads: defineKernel({ ...single, name: `${entry}4`, source }) };
 };
 const addForms = forms('add', ['read_write', 'read', 'read']);
 const addToForms = forms('add_to', ['read_write', 'read']);

@@ -2,34 +2,9 @@
 // number. A workgroup does SPAN / 4 quads of one row. Rows end where a quad of the tensor does: params.rows may leave out the
 // last row of the tensor (see the launcher). `in_place` overwrites the logits.
 @group(0) @binding(0) var<storage, read_write> d_logits: array<vec4f>;
-@group(0) @binding(1) var<storage, read> labels: array<i32>;
-@group(0) @binding(2) var<storage, read> mask: array<u32>;
-@group(0) @binding(3) var<storage, read> lse: array<f32>;
-@group(0) @binding(4) var<storage, read> d_log_probs: array<f32>;
-@group(0) @binding(5) var<storage, read> d_entropy: array<f32>;
-@group(0) @binding(6) var<storage, read> entropy: array<f32>;
 @group(0) @binding(7) var<storage, read> logits: array<vec4f>;
 
 const NEXT4 = vec4i(0, 1, 2, 3);
-
-// What all columns of a row share.
-struct Row {
-  index: u32,
-  lse: f32,
-  label: i32,
-  d_log_prob: f32,
-  d_entropy: f32,
-  entropy: f32,
-}
-
-fn row_of(row: u32) -> Row {
-  var r = Row(row, lse[row], labels[row], d_log_probs[row], 0.0, 0.0);
-  if (params.has_entropy != 0u) {
-    r.d_entropy = d_entropy[row];
-    r.entropy = entropy[row];
-  }
-  return r;
-}
 
 fn bit(r: Row, column: i32) -> bool {
   let c = u32(clamp(column, 0, i32(params.vocab) - 1));

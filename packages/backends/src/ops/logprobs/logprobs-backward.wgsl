@@ -1,34 +1,9 @@
 // d logits = (dLp·(onehot − p) − dH·p·(log p + H)) / T, zero on removed and padded columns. A workgroup does SPAN columns
 // of one row, four columns a lane and step; rows from params.first_row on. `in_place` overwrites the logits.
 @group(0) @binding(0) var<storage, read_write> d_logits: array<f32>;
-@group(0) @binding(1) var<storage, read> labels: array<i32>;
-@group(0) @binding(2) var<storage, read> mask: array<u32>;
-@group(0) @binding(3) var<storage, read> lse: array<f32>;
-@group(0) @binding(4) var<storage, read> d_log_probs: array<f32>;
-@group(0) @binding(5) var<storage, read> d_entropy: array<f32>;
-@group(0) @binding(6) var<storage, read> entropy: array<f32>;
 @group(0) @binding(7) var<storage, read> logits: array<f32>;
 
 const NEXT4 = vec4u(0u, 1u, 2u, 3u);
-
-// What all columns of a row share.
-struct Row {
-  index: u32,
-  lse: f32,
-  label: i32,
-  d_log_prob: f32,
-  d_entropy: f32,
-  entropy: f32,
-}
-
-fn row_of(row: u32) -> Row {
-  var r = Row(row, lse[row], labels[row], d_log_probs[row], 0.0, 0.0);
-  if (params.has_entropy != 0u) {
-    r.d_entropy = d_entropy[row];
-    r.entropy = entropy[row];
-  }
-  return r;
-}
 
 fn gradient4(r: Row, column: u32, x: vec4f) -> vec4f {
   let log_p = x * params.inv_t - r.lse;

@@ -14,6 +14,7 @@ import { deviceTensor } from '../../webgpu/device-tensor.js';
 import { defineKernel, grid1d } from '../../webgpu/kernel.js';
 import type { Recorder } from '../../webgpu/recorder.js';
 import backwardQuadsSource from './logprobs-backward-quads.wgsl';
+import backwardRowSource from './logprobs-backward-row.wgsl';
 import backwardSource from './logprobs-backward.wgsl';
 import groupSource from './logprobs-workgroup.wgsl';
 import rowSource from './logprobs.wgsl';
@@ -46,7 +47,7 @@ const byWorkgroup = defineKernel({
 });
 const backward = defineKernel({
   name: 'log_probs_backward',
-  source: backwardSource,
+  source: backwardRowSource + backwardSource,
   entry: 'main',
   params,
   access: ['read_write', 'read', 'read', 'read', 'read', 'read', 'read', 'read'],
@@ -54,7 +55,7 @@ const backward = defineKernel({
 });
 const backwardInPlace = defineKernel({
   name: 'log_probs_backward_in_place',
-  source: backwardSource,
+  source: backwardRowSource + backwardSource,
   entry: 'in_place',
   params,
   access: ['read_write', 'read', 'read', 'read', 'read', 'read', 'read'],
@@ -64,12 +65,12 @@ const backwardInPlace = defineKernel({
 const backwardQuads = defineKernel({
   ...backward,
   name: 'log_probs_backward_quads',
-  source: backwardQuadsSource,
+  source: backwardRowSource + backwardQuadsSource,
 });
 const backwardQuadsInPlace = defineKernel({
   ...backwardInPlace,
   name: 'log_probs_backward_quads_in_place',
-  source: backwardQuadsSource,
+  source: backwardRowSource + backwardQuadsSource,
 });
 
 /** Who does a row: one invocation (software adapters) or a workgroup (GPUs). Sums differ in order between the two. */
